@@ -1,0 +1,141 @@
+//! What hull keeps of a container: its record, the state of a running one, and how it last ended.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Config, EndpointSettings, HostConfig, NetworkingConfig};
+use crate::Digest;
+
+/// `containers/ID/config.json`: what the container is. Written when it is created; replaced whole when it is renamed or
+/// updated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Record {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Name, without Docker's leading slash.
+    pub name: String,
+    /// RFC 3339 with nanoseconds, UTC.
+    pub created: String,
+    /// The image's ID: its config's digest.
+    pub image_id: Digest,
+    /// Digest of the manifest that was used.
+    pub manifest: Digest,
+    /// Chain IDs of the layers, lowest first; the last is the snapshot that the rootfs stands on.
+    pub layers: Vec<Digest>,
+    /// `os/architecture`.
+    pub platform: String,
+    /// The merged config: the image's defaults under what was asked for.
+    pub config: Config,
+    /// Where and how it runs.
+    pub host_config: HostConfig,
+    /// Its networks.
+    pub networking_config: NetworkingConfig,
+    /// Its mounts, resolved: volumes have names and host paths.
+    pub mounts: Vec<MountPoint>,
+}
+
+/// A mount as `inspect` shows it and as it is made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct MountPoint {
+    /// `bind`, `volume` or `tmpfs`.
+    #[serde(rename = "Type")]
+    pub kind: String,
+    /// Volume name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Host path; empty for a tmpfs.
+    pub source: String,
+    /// Path in the container.
+    pub destination: String,
+    /// Volume driver.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub driver: String,
+    /// The options as given.
+    pub mode: String,
+    /// Whether it can be written.
+    #[serde(rename = "RW")]
+    pub rw: bool,
+    /// Propagation of a bind.
+    pub propagation: String,
+}
+
+/// `/run/hull/containers/ID/state.json`: a container that was started. True only while its monitor holds the lock.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct LiveState {
+    /// Process ID of the container's init on the host.
+    pub pid: i32,
+    /// Its start time in clock ticks since boot (field 22 of /proc/PID/stat): tells it from a later process of the
+    /// same number.
+    pub start_ticks: u64,
+    /// Process ID of the monitor.
+    pub monitor_pid: i32,
+    /// RFC 3339 with nanoseconds, UTC.
+    pub started_at: String,
+    /// Whether it is frozen.
+    #[serde(default)]
+    pub paused: bool,
+    /// Paths of its cgroups below the host's mounts, one a hierarchy; a single one on cgroup v2.
+    #[serde(default)]
+    pub cgroups: Vec<String>,
+    /// Its networks by name, with what it got there.
+    #[serde(default)]
+    pub networks: std::collections::BTreeMap<String, EndpointSettings>,
+    /// Published ports as they came out: `80/tcp` to host addresses.
+    #[serde(default)]
+    pub ports: std::collections::BTreeMap<String, Option<Vec<super::PortBinding>>>,
+}
+
+/// `containers/ID/exit.json`: how the container last ended. Outlives a reboot.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct LastExit {
+    /// 0 to 255; 128 + N for signal N.
+    pub exit_code: i32,
+    /// Whether the kernel's OOM killer struck in its cgroup.
+    #[serde(rename = "OOMKilled")]
+    pub oom_killed: bool,
+    /// Why it could not be started, or empty.
+    pub error: String,
+    /// RFC 3339 with nanoseconds, UTC.
+    pub started_at: String,
+    /// RFC 3339 with nanoseconds, UTC.
+    pub finished_at: String,
+}
+
+/// What a container is doing, derived each time it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Never started.
+    Created,
+    /// Its process runs.
+    Running,
+    /// Its processes are frozen.
+    Paused,
+    /// Its monitor waits to start it again.
+    Restarting,
+    /// A removal is under way.
+    Removing,
+    /// Its process has ended.
+    Exited,
+    /// A removal failed half-way.
+    Dead,
+}
+
+impl Status {
+    /// Docker's word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting => "restarting",
+            Self::Removing => "removing",
+            Self::Exited => "exited",
+            Self::Dead => "dead",
+        }
+    }
+}
