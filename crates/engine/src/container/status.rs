@@ -1,0 +1,205 @@
+//! What a container is doing, from the traces that it leaves and not from what anyone wrote down last.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use hull_spec::container::{LastExit, LiveState, Record, Status};
+use rustix::fs::{FlockOperation, flock};
+use serde::de::DeserializeOwned;
+
+use crate::{Engine, Error, Result};
+
+/// The exit code of a container whose end nobody saw, because its monitor was killed or the host went down: Docker's
+/// word for it.
+const UNSEEN: i32 = 255;
+
+/// A container seen at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look {
+    /// What it is doing.
+    pub status: Status,
+    /// The running container's state. `None` where it does not run, or is only just being started.
+    pub live: Option<LiveState>,
+    /// How it last ended, if it ever did.
+    pub exit: Option<LastExit>,
+    /// Whether a monitor holds its lock. A container can run without: then its monitor was killed.
+    pub monitored: bool,
+}
+
+/// Looks at a container: its lock, then its processes, then how it last ended.
+///
+/// # Errors
+/// If one of its files is there and cannot be read.
+pub fn derive(engine: &Engine, record: &Record) -> Result<Look> {
+    let mut look = sight(engine, &record.id)?;
+    if look.status == Status::Restarting && !restarts(record) {
+        // Its process has ended and its monitor is about to say so.
+        look.status = Status::Running;
+    }
+    Ok(look)
+}
+
+/// Whether its policy may start it again.
+fn restarts(record: &Record) -> bool {
+    !matches!(record.host_config.restart_policy.name.as_str(), "" | "no")
+}
+
+/// [`derive`] without the record: a container whose process ended under a living monitor is `Restarting` here.
+pub(crate) fn sight(engine: &Engine, id: &str) -> Result<Look> {
+    let run = engine.container_run(id);
+    // The lock is looked at before the state: a monitor that ends meanwhile has written `exit.json` by then.
+    let monitored = held(&run.join("lock"))?;
+    let live: Option<LiveState> = read(&run.join("state.json"))?;
+    if let Some(live) = live {
+        let alive = alive(live.pid, live.start_ticks);
+        if alive || monitored {
+            let status = match (live.paused, alive) {
+                (true, true) => Status::Paused,
+                (false, true) => Status::Running,
+                (_, false) => Status::Restarting,
+            };
+            let exit = read(&engine.container_dir(id).join("exit.json"))?;
+            return Ok(Look {
+                status,
+                live: Some(live),
+                exit,
+                monitored,
+            });
+        }
+        return Ok(Look {
+            status: Status::Exited,
+            live: None,
+            exit: Some(end(engine, id, Some(&live))?),
+            monitored,
+        });
+    }
+    if monitored {
+        // Being started: not running yet, and whatever ended before is no longer its state.
+        let exit: Option<LastExit> = read(&engine.container_dir(id).join("exit.json"))?;
+        let status = if exit.is_some() {
+            Status::Exited
+        } else {
+            Status::Created
+        };
+        return Ok(Look {
+            status,
+            live: None,
+            exit,
+            monitored,
+        });
+    }
+    let exit: Option<LastExit> = read(&engine.container_dir(id).join("exit.json"))?;
+    let exit = match exit {
+        None if was_started(&engine.container_dir(id)) => Some(end(engine, id, None)?),
+        exit => exit,
+    };
+    let status = if exit.is_some() {
+        Status::Exited
+    } else {
+        Status::Created
+    };
+    Ok(Look {
+        status,
+        live: None,
+        exit,
+        monitored,
+    })
+}
+
+/// How a container ended that runs no more: as its monitor wrote it, or, where that was killed first, unseen.
+fn end(engine: &Engine, id: &str, live: Option<&LiveState>) -> Result<LastExit> {
+    let dir = engine.container_dir(id);
+    let written: Option<LastExit> = read(&dir.join("exit.json"))?;
+    let started_at = live.map(|l| l.started_at.clone()).unwrap_or_default();
+    if let Some(exit) = written
+        && (started_at.is_empty() || exit.started_at >= started_at)
+    {
+        return Ok(exit);
+    }
+    // The last thing that is known of it is when it last wrote to its log or its files.
+    let last = [dir.join(format!("{id}-json.log")), dir.join("upper"), dir.clone()]
+        .iter()
+        .filter_map(|path| fs::metadata(path).ok())
+        .map(|m| (m.mtime(), m.mtime_nsec()))
+        .max()
+        .and_then(|(seconds, nanos)| jiff::Timestamp::new(seconds, i32::try_from(nanos).ok()?).ok())
+        .map(|t| t.to_string())
+        .unwrap_or_default();
+    Ok(LastExit {
+        exit_code: UNSEEN,
+        finished_at: last.max(started_at.clone()),
+        started_at,
+        ..LastExit::default()
+    })
+}
+
+/// Whether the container ran before the host went down: overlayfs makes `work/work` at the first mount.
+fn was_started(dir: &Path) -> bool {
+    rustix::fs::access(dir.join("work/work"), rustix::fs::Access::EXISTS).is_ok()
+}
+
+/// Whether somebody holds the exclusive lock at `path`.
+///
+/// The test takes a shared lock for the time of one system call: lookers do not disturb one another, and a monitor that
+/// takes its lock at that instant has to wait (`LOCK_EX` without `LOCK_NB`), which it does anyway.
+///
+/// # Errors
+/// If the file is there and cannot be opened.
+pub fn held(path: &Path) -> Result<bool> {
+    let read = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(read(e)),
+    };
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+        Err(e) => Err(read(e.into())),
+    }
+}
+
+/// Whether process `pid` is the one that started `start_ticks` after boot, and has not ended.
+#[must_use]
+pub fn alive(pid: i32, start_ticks: u64) -> bool {
+    if pid <= 0 {
+        return false;
+    }
+    let mut buffer = [0; 1024];
+    let Ok(n) = File::open(format!("/proc/{pid}/stat")).and_then(|mut f| f.read(&mut buffer)) else {
+        return false;
+    };
+    parse_stat(&buffer[..n]).is_some_and(|(state, ticks)| !matches!(state, b'Z' | b'X') && ticks == start_ticks)
+}
+
+/// State and start time (fields 3 and 22) of `/proc/PID/stat`. The process's name, field 2, may hold anything, so the
+/// fields are counted from its last parenthesis.
+fn parse_stat(bytes: &[u8]) -> Option<(u8, u64)> {
+    let name_end = bytes.iter().rposition(|&b| b == b')')?;
+    let mut fields = bytes.get(name_end + 2..)?.split(|&b| b == b' ');
+    let state = *fields.next()?.first()?;
+    let ticks = fields.nth(18)?;
+    Some((state, std::str::from_utf8(ticks).ok()?.trim_end().parse().ok()?))
+}
+
+/// Reads a JSON file; `None` where it is missing.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|source| Error::Damaged {
+                path: path.to_owned(),
+                source,
+            }),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(source) => Err(Error::Read {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}

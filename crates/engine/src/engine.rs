@@ -1,0 +1,105 @@
+//! Where the engine keeps things, and the handles that it opens once.
+
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+
+use crate::Result;
+use crate::config::Config;
+
+/// What the engine is told of its surroundings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where images and containers are kept: `/var/lib/hull`.
+    pub root: PathBuf,
+    /// Where the state of running containers is kept, gone at a reboot: `/run/hull`.
+    pub run_root: PathBuf,
+    /// The configuration file, `/etc/hull/config.toml`. It may be missing.
+    pub config: PathBuf,
+    /// Whether this process has no privileges beyond its own user namespace.
+    pub rootless: bool,
+}
+
+impl Settings {
+    /// The places of an engine that runs as the host's root.
+    #[must_use]
+    pub fn rootful() -> Self {
+        Self {
+            root: "/var/lib/hull".into(),
+            run_root: "/run/hull".into(),
+            config: "/etc/hull/config.toml".into(),
+            rootless: false,
+        }
+    }
+
+    /// The places of an engine that runs as a normal user, below the XDG base directories.
+    #[must_use]
+    pub fn rootless(data_home: &Path, runtime_dir: &Path, config_home: &Path) -> Self {
+        Self {
+            root: data_home.join("hull"),
+            run_root: runtime_dir.join("hull"),
+            config: config_home.join("hull/config.toml"),
+            rootless: true,
+        }
+    }
+}
+
+/// Paths, and stores opened at first use. Cheap to open; use one a thread.
+#[derive(Debug)]
+pub struct Engine {
+    /// The data root.
+    pub data: PathBuf,
+    /// The run root.
+    pub run: PathBuf,
+    /// Whether this is a normal user's engine.
+    pub rootless: bool,
+    config_path: PathBuf,
+    config: OnceCell<Config>,
+}
+
+impl Engine {
+    /// An engine over the places of `settings`. Touches nothing on disk.
+    #[must_use]
+    pub fn open(settings: &Settings) -> Self {
+        Self {
+            data: settings.root.clone(),
+            run: settings.run_root.clone(),
+            rootless: settings.rootless,
+            config_path: settings.config.clone(),
+            config: OnceCell::new(),
+        }
+    }
+
+    /// The configuration file, read at first use.
+    ///
+    /// # Errors
+    /// If the file is there and cannot be used.
+    pub fn config(&self) -> Result<&Config> {
+        if let Some(config) = self.config.get() {
+            return Ok(config);
+        }
+        let config = Config::read(&self.config_path)?;
+        Ok(self.config.get_or_init(|| config))
+    }
+
+    /// `DATA/containers/ID`. `id` is a whole ID.
+    #[must_use]
+    pub fn container_dir(&self, id: &str) -> PathBuf {
+        let mut path = self.data.join("containers");
+        path.push(id);
+        path
+    }
+
+    /// `RUN/containers/ID`. `id` is a whole ID.
+    #[must_use]
+    pub fn container_run(&self, id: &str) -> PathBuf {
+        let mut path = self.run.join("containers");
+        path.push(id);
+        path
+    }
+
+    /// `DATA/names`, where each container's name is a symbolic link to its ID.
+    #[must_use]
+    pub fn names(&self) -> PathBuf {
+        self.data.join("names")
+    }
+}

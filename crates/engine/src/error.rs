@@ -1,0 +1,102 @@
+//! What can go wrong in a verb.
+
+use std::io;
+use std::path::PathBuf;
+
+use hull_spec::ErrorKind;
+
+/// A failed verb: what was not done, on what.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No container has this name, ID or beginning of an ID.
+    #[error("No such container: {name}")]
+    NoSuchContainer {
+        /// The name as given.
+        name: String,
+    },
+    /// Several containers' IDs begin so.
+    #[error("multiple IDs found with provided prefix: {prefix}")]
+    Ambiguous {
+        /// The prefix as given.
+        prefix: String,
+    },
+    /// A file of the engine's own cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file of the engine's own cannot be written.
+    #[error("cannot write `{}`", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file of the engine's own is not what it should be.
+    #[error("`{}` is damaged", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// The configuration file is not what it should be.
+    #[error("cannot use the configuration file `{}`", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<toml::de::Error>,
+    },
+    /// A filter that this list does not know.
+    #[error("invalid filter '{name}'")]
+    Filter {
+        /// The filter's name.
+        name: String,
+    },
+    /// A filter whose value means nothing.
+    #[error("invalid value for '{name}' filter: '{value}'")]
+    FilterValue {
+        /// The filter's name.
+        name: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// A point in time that cannot be read.
+    #[error("invalid value for \"{option}\": failed to parse value as time or duration: {value:?}")]
+    Time {
+        /// `since` or `until`.
+        option: &'static str,
+        /// Its value.
+        value: String,
+    },
+}
+
+impl Error {
+    /// What a caller can act on.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoSuchContainer { .. } => ErrorKind::NotFound,
+            Self::Ambiguous { .. } | Self::Filter { .. } | Self::FilterValue { .. } | Self::Time { .. } => {
+                ErrorKind::Invalid
+            }
+            Self::Config { .. } => ErrorKind::Invalid,
+            Self::Read { source, .. } | Self::Write { source, .. } => io_kind(source),
+            Self::Damaged { .. } => ErrorKind::Internal,
+        }
+    }
+}
+
+/// The kind of a failed system call.
+fn io_kind(e: &io::Error) -> ErrorKind {
+    match e.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Denied,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::OutOfMemory => ErrorKind::Exhausted,
+        _ => ErrorKind::Internal,
+    }
+}
