@@ -1,0 +1,292 @@
+//! Replacing a process by a program of a container without letting the container reach our own binary.
+//!
+//! Between the moment when a process of ours enters a container and its `execve`, its `/proc/PID/exe` is hull itself.
+//! A container whose program is `/proc/self/exe`, or a script that names it as its interpreter, would run hull inside
+//! and could open that file for writing once it is no longer busy (CVE-2019-5736). So the last step before the
+//! container's program is always a program of a few instructions in a sealed memory file: it is what `/proc/self/exe`
+//! then refers to, it holds nothing of ours, and it cannot be written.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::{Errno, Result};
+
+use crate::clone::last_errno;
+
+/// Exit code of the launcher when it could not even report why the program did not start.
+pub const LAUNCH_FAILED: i32 = 127;
+
+/// The launcher: an ELF executable whose one segment is this file's bytes.
+///
+/// It is started with `argv = [program, argument 0, argument 1, ..]`. It marks descriptor `LAUNCHER_ERROR_FD` to be
+/// closed on exec, calls `execve(argv[0], &argv[1], envp)` and, if that returns, writes the 32-bit errno to the
+/// descriptor and exits with 127.
+#[cfg(target_arch = "x86_64")]
+mod launcher {
+    use std::arch::global_asm;
+
+    global_asm!(
+        ".pushsection .rodata.hull_launcher, \"a\", @progbits",
+        ".balign 8",
+        ".globl hull_launcher_start",
+        ".hidden hull_launcher_start",
+        "hull_launcher_start:",
+        // ELF header.
+        ".byte 0x7f, 0x45, 0x4c, 0x46, 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0",
+        ".short 2, 62",                                // ET_EXEC, EM_X86_64
+        ".long 1",                                     // EV_CURRENT
+        ".quad 0x400000 + (2f - hull_launcher_start)", // entry
+        ".quad 64, 0",                                 // program headers, section headers
+        ".long 0",
+        ".short 64, 56, 2, 64, 0, 0",
+        // PT_LOAD, read and execute, the whole file.
+        ".long 1, 5",
+        ".quad 0, 0x400000, 0x400000",
+        ".quad hull_launcher_end - hull_launcher_start",
+        ".quad hull_launcher_end - hull_launcher_start",
+        ".quad 0x1000",
+        // PT_GNU_STACK, not executable.
+        ".long 0x6474e551, 6",
+        ".quad 0, 0, 0, 0, 0, 16",
+        "2:",
+        "mov r12, [rsp]",             // argc
+        "lea rbx, [rsp + 8]",         // argv
+        "lea r13, [rbx + r12*8 + 8]", // envp
+        "mov eax, 72",                // fcntl(3, F_SETFD, FD_CLOEXEC)
+        "mov edi, 3",
+        "mov esi, 2",
+        "mov edx, 1",
+        "syscall",
+        "mov eax, 59", // execve
+        "mov rdi, [rbx]",
+        "lea rsi, [rbx + 8]",
+        "mov rdx, r13",
+        "syscall",
+        "neg eax",
+        "push rax",
+        "mov eax, 1", // write(3, &errno, 4)
+        "mov edi, 3",
+        "mov rsi, rsp",
+        "mov edx, 4",
+        "syscall",
+        "mov eax, 231", // exit_group(127)
+        "mov edi, 127",
+        "syscall",
+        "ud2",
+        ".globl hull_launcher_end",
+        ".hidden hull_launcher_end",
+        "hull_launcher_end:",
+        ".popsection",
+    );
+}
+
+#[cfg(target_arch = "aarch64")]
+mod launcher {
+    use std::arch::global_asm;
+
+    global_asm!(
+        ".pushsection .rodata.hull_launcher, \"a\", @progbits",
+        ".balign 8",
+        ".globl hull_launcher_start",
+        ".hidden hull_launcher_start",
+        "hull_launcher_start:",
+        ".byte 0x7f, 0x45, 0x4c, 0x46, 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0",
+        ".short 2, 183", // ET_EXEC, EM_AARCH64
+        ".long 1",
+        ".quad 0x400000 + (2f - hull_launcher_start)",
+        ".quad 64, 0",
+        ".long 0",
+        ".short 64, 56, 2, 64, 0, 0",
+        ".long 1, 5",
+        ".quad 0, 0x400000, 0x400000",
+        ".quad hull_launcher_end - hull_launcher_start",
+        ".quad hull_launcher_end - hull_launcher_start",
+        ".quad 0x10000",
+        ".long 0x6474e551, 6",
+        ".quad 0, 0, 0, 0, 0, 16",
+        "2:",
+        "ldr x19, [sp]",
+        "add x20, sp, #8",
+        "add x21, x20, x19, lsl #3",
+        "add x21, x21, #8",
+        "mov x8, #25", // fcntl(3, F_SETFD, FD_CLOEXEC)
+        "mov x0, #3",
+        "mov x1, #2",
+        "mov x2, #1",
+        "svc #0",
+        "mov x8, #221", // execve
+        "ldr x0, [x20]",
+        "add x1, x20, #8",
+        "mov x2, x21",
+        "svc #0",
+        "neg w0, w0",
+        "str x0, [sp, #-16]!",
+        "mov x8, #64", // write(3, &errno, 4)
+        "mov x0, #3",
+        "mov x1, sp",
+        "mov x2, #4",
+        "svc #0",
+        "mov x8, #94", // exit_group(127)
+        "mov x0, #127",
+        "svc #0",
+        "brk #0",
+        ".globl hull_launcher_end",
+        ".hidden hull_launcher_end",
+        "hull_launcher_end:",
+        ".popsection",
+    );
+}
+
+unsafe extern "C" {
+    static hull_launcher_start: u8;
+    static hull_launcher_end: u8;
+}
+
+/// The descriptor on which the launcher reports an errno; it is closed when the program starts.
+pub const LAUNCHER_ERROR_FD: i32 = 3;
+
+/// The launcher in a memory file that nobody can change.
+#[derive(Debug)]
+pub struct Launcher(OwnedFd);
+
+impl Launcher {
+    /// Writes and seals the launcher.
+    ///
+    /// # Errors
+    /// `EACCES` where the sysctl `vm.memfd_noexec` is 2; `EMFILE`, `ENOMEM`.
+    pub fn new() -> Result<Self> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        // MFD_EXEC is Linux 6.3; earlier kernels make every memory file executable.
+        let fd = rustix::fs::memfd_create(c"hull-launcher", flags | MemfdFlags::EXEC).or_else(|errno| match errno {
+            Errno::INVAL => rustix::fs::memfd_create(c"hull-launcher", flags),
+            errno => Err(errno),
+        })?;
+        // SAFETY: the two symbols bound one object in read-only data, defined above.
+        let code = unsafe {
+            let start = &raw const hull_launcher_start;
+            let end = &raw const hull_launcher_end;
+            std::slice::from_raw_parts(start, end.offset_from(start).unsigned_abs())
+        };
+        let mut rest = code;
+        while !rest.is_empty() {
+            let n = rustix::io::write(&fd, rest)?;
+            rest = &rest[n..];
+        }
+        rustix::fs::fcntl_add_seals(
+            &fd,
+            SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
+        )?;
+        Ok(Self(fd))
+    }
+
+    /// Replaces this process: the launcher first, then `program` with `arguments` and `environment`.
+    /// The caller has put the error pipe at [`LAUNCHER_ERROR_FD`], open across exec, and marked all else to be closed.
+    /// Returns only if the launcher itself could not be started.
+    #[must_use]
+    pub fn exec(&self, program: &CStr, arguments: &[CString], environment: &[CString]) -> Errno {
+        let mut argv: Vec<*const libc::c_char> = Vec::with_capacity(arguments.len() + 2);
+        argv.push(program.as_ptr());
+        argv.extend(arguments.iter().map(|a| a.as_ptr()));
+        argv.push(std::ptr::null());
+        exec_fd(&self.0, &argv, environment)
+    }
+}
+
+/// Replaces this process by the program behind `fd` (`execveat` with an empty path).
+/// Returns only on failure.
+#[must_use]
+pub fn execve_fd(fd: BorrowedFd<'_>, arguments: &[CString], environment: &[CString]) -> Errno {
+    let mut argv: Vec<*const libc::c_char> = arguments.iter().map(|a| a.as_ptr()).collect();
+    argv.push(std::ptr::null());
+    exec_fd(&fd, &argv, environment)
+}
+
+fn exec_fd(fd: &impl AsRawFd, argv: &[*const libc::c_char], environment: &[CString]) -> Errno {
+    let mut envp: Vec<*const libc::c_char> = environment.iter().map(|e| e.as_ptr()).collect();
+    envp.push(std::ptr::null());
+    // SAFETY: argv and envp are null-terminated arrays of C strings that outlive the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr(),
+            envp.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        );
+    }
+    last_errno()
+}
+
+/// Puts `fd` at number `target`, open across exec, closing what was there.
+///
+/// # Errors
+/// `EBADF`, `EINTR`, `EIO`.
+pub fn place_fd(fd: BorrowedFd<'_>, target: i32) -> Result<()> {
+    // SAFETY: dup2 of an open descriptor; whoever owned `target` gives it up by calling this in the last steps before
+    // an exec, and nothing of ours uses it afterwards.
+    let done = unsafe {
+        if fd.as_raw_fd() == target {
+            libc::fcntl(target, libc::F_SETFD, 0)
+        } else {
+            libc::dup2(fd.as_raw_fd(), target)
+        }
+    };
+    if done < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// Marks every descriptor from `first` on to be closed by the next exec (`close_range(2)`, Linux 5.11), so that none
+/// leaks into a container (CVE-2024-21626).
+///
+/// # Errors
+/// `EINVAL` before Linux 5.11.
+pub fn close_on_exec_from(first: u32) -> Result<()> {
+    // SAFETY: only the close-on-exec flags of descriptors change.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    if done < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_launcher_is_sealed_and_small() {
+        let launcher = Launcher::new().unwrap();
+        let size = rustix::fs::fstat(&launcher.0).unwrap().st_size;
+        assert!((200..1024).contains(&size), "{size}");
+        assert_eq!(rustix::io::write(&launcher.0, b"x").unwrap_err(), Errno::PERM);
+        assert_eq!(rustix::fs::ftruncate(&launcher.0, 0).unwrap_err(), Errno::PERM);
+    }
+
+    #[test]
+    fn the_launcher_starts_programs_and_reports_failures() {
+        // Through a command of std, which forks and execs safely from a threaded test: the launcher is reached as
+        // /proc/self/fd/N, so its own argv[0] is the program.
+        let launcher = Launcher::new().unwrap();
+        let path = format!("/proc/{}/fd/{}", std::process::id(), launcher.0.as_raw_fd());
+        use std::os::unix::process::CommandExt;
+        let run = |program: &str, args: &[&str]| {
+            std::process::Command::new(&path)
+                .arg0(program)
+                .args(args)
+                .output()
+                .unwrap()
+        };
+        let ok = run("/bin/echo", &["name", "one", "two"]);
+        assert_eq!(
+            (ok.status.code(), ok.stdout.as_slice()),
+            (Some(0), b"one two\n".as_slice())
+        );
+        let missing = run("/no/such", &["x"]);
+        assert_eq!(missing.status.code(), Some(LAUNCH_FAILED));
+    }
+}

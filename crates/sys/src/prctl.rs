@@ -1,0 +1,99 @@
+//! Attributes of the calling process that rustix does not set.
+
+use std::ffi::CStr;
+
+use rustix::io::Result;
+
+use crate::clone::last_errno;
+
+/// Drops one capability from the bounding set.
+///
+/// # Errors
+/// `EPERM` without CAP_SETPCAP, `EINVAL` for a capability that this kernel does not have.
+pub fn drop_bounding(capability: u32) -> Result<()> {
+    call(libc::PR_CAPBSET_DROP, u64::from(capability), 0)
+}
+
+/// Adds one capability to the ambient set.
+///
+/// # Errors
+/// `EPERM` where it is not both permitted and inheritable.
+pub fn raise_ambient(capability: u32) -> Result<()> {
+    call(
+        libc::PR_CAP_AMBIENT,
+        libc::PR_CAP_AMBIENT_RAISE as u64,
+        u64::from(capability),
+    )
+}
+
+/// Empties the ambient set.
+///
+/// # Errors
+/// `EINVAL` on kernels without ambient capabilities.
+pub fn clear_ambient() -> Result<()> {
+    call(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64, 0)
+}
+
+/// Whether capabilities survive the next change of all user IDs away from 0.
+///
+/// # Errors
+/// None that the kernel documents for these values.
+pub fn keep_capabilities(keep: bool) -> Result<()> {
+    call(libc::PR_SET_KEEPCAPS, u64::from(keep), 0)
+}
+
+/// Neither this process nor its children get privileges from an exec.
+///
+/// # Errors
+/// None that the kernel documents for these values.
+pub fn no_new_privileges() -> Result<()> {
+    call(libc::PR_SET_NO_NEW_PRIVS, 1, 0)
+}
+
+/// Sets the permitted, effective and inheritable capabilities, as bits.
+///
+/// # Errors
+/// `EPERM` where `permitted` or `inheritable` would grow.
+pub fn set_capabilities(effective: u64, permitted: u64, inheritable: u64) -> Result<()> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    #[repr(C)]
+    struct Data {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    // _LINUX_CAPABILITY_VERSION_3: two words of each set.
+    let header = Header {
+        version: 0x2008_0522,
+        pid: 0,
+    };
+    let word = |shift: u32| Data {
+        effective: (effective >> shift) as u32,
+        permitted: (permitted >> shift) as u32,
+        inheritable: (inheritable >> shift) as u32,
+    };
+    let data = [word(0), word(32)];
+    // SAFETY: header and data have the layout of version 3 and are only read.
+    let done = unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) };
+    if done < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// The command name that `ps` shows for this process, 15 bytes at the most.
+///
+/// # Errors
+/// None that the kernel documents for these values.
+pub fn set_name(name: &CStr) -> Result<()> {
+    // SAFETY: PR_SET_NAME reads at most 16 bytes of a C string.
+    let done = unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+    if done < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+fn call(option: libc::c_int, first: u64, second: u64) -> Result<()> {
+    // SAFETY: every option used here takes plain numbers.
+    let done = unsafe { libc::prctl(option, first, second, 0u64, 0u64) };
+    if done < 0 { Err(last_errno()) } else { Ok(()) }
+}
