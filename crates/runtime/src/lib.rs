@@ -1,1 +1,6 @@
 //! hull-runtime.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::too_many_lines))]
+
+pub mod capability;
+pub mod seccomp;
