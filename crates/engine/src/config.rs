@@ -9,26 +9,13 @@ use crate::{Error, Result};
 
 /// The whole file. Every part may be missing; an unknown key is an error, so that a typing error does not pass for a
 /// setting.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Config {
-    /// Where images come from.
-    pub registries: Registries,
+    /// Where images come from: read by the registry's client.
+    pub registry: toml::Table,
     /// How containers log unless they say otherwise.
     pub log: Log,
-}
-
-/// `[registries]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Registries {
-    /// Where a name without a registry is looked for, in this order. Empty for Docker Hub alone.
-    pub default: Vec<String>,
-    /// `host[:port]` or `address/prefix` of registries that are spoken to over plain HTTP, or HTTPS with any
-    /// certificate. Loopback addresses always are.
-    pub insecure: Vec<String>,
-    /// By registry: base URLs that are asked before it.
-    pub mirrors: BTreeMap<String, Vec<String>>,
 }
 
 /// `[log]`.
@@ -69,29 +56,22 @@ mod tests {
     #[test]
     fn a_configuration_is_read() {
         let text = r#"
-            [registries]
-            default = ["docker.io", "quay.io"]
+            [registry]
             insecure = ["10.0.0.0/8", "registry.lan:5000"]
-            mirrors."docker.io" = ["http://mirror.lan:5000"]
             [log]
+            driver = "none"
             options = { max-size = "1m" }
         "#;
         let config = Config::parse(text, Path::new("x")).unwrap();
-        assert_eq!(config.registries.default, ["docker.io", "quay.io"]);
-        assert_eq!(config.registries.mirrors["docker.io"], ["http://mirror.lan:5000"]);
+        assert_eq!(config.log.driver, "none");
         assert_eq!(config.log.options["max-size"], "1m");
         assert_eq!(Config::parse("", Path::new("x")).unwrap(), Config::default());
     }
 
     #[test]
     fn a_mistyped_key_is_refused() {
-        let error = Config::parse("[registries]\nunsecure = []\n", Path::new("/etc/hull/config.toml")).unwrap_err();
+        let error = Config::parse("[log]\ndrivr = 'none'\n", Path::new("/etc/hull/config.toml")).unwrap_err();
         assert_eq!(error.kind(), hull_spec::ErrorKind::Invalid);
-        assert!(
-            std::error::Error::source(&error)
-                .unwrap()
-                .to_string()
-                .contains("unsecure")
-        );
+        assert!(std::error::Error::source(&error).unwrap().to_string().contains("drivr"));
     }
 }

@@ -3,6 +3,8 @@
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
+use hull_store::{Access, Store};
+
 use crate::Result;
 use crate::config::Config;
 
@@ -54,6 +56,8 @@ pub struct Engine {
     pub rootless: bool,
     config_path: PathBuf,
     config: OnceCell<Config>,
+    reader: OnceCell<Store>,
+    writer: OnceCell<Store>,
 }
 
 impl Engine {
@@ -66,6 +70,8 @@ impl Engine {
             rootless: settings.rootless,
             config_path: settings.config.clone(),
             config: OnceCell::new(),
+            reader: OnceCell::new(),
+            writer: OnceCell::new(),
         }
     }
 
@@ -79,6 +85,24 @@ impl Engine {
         }
         let config = Config::read(&self.config_path)?;
         Ok(self.config.get_or_init(|| config))
+    }
+
+    /// The image store, opened at first use and then kept: verbs that only look at containers must not ask for it.
+    /// Opened for reading it touches nothing until something is looked up.
+    ///
+    /// # Errors
+    /// If the store cannot be opened.
+    pub fn store(&self, access: Access) -> Result<&Store> {
+        // What was opened for writing serves readers, too.
+        let cell = match (access, self.writer.get()) {
+            (Access::Read, None) => &self.reader,
+            _ => &self.writer,
+        };
+        if let Some(store) = cell.get() {
+            return Ok(store);
+        }
+        let store = Store::open(&self.data, access)?;
+        Ok(cell.get_or_init(|| store))
     }
 
     /// `DATA/containers/ID`. `id` is a whole ID.

@@ -44,6 +44,23 @@ pub enum Error {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// A container's log is kept where it cannot be read.
+    #[error("configured logging driver does not support reading")]
+    LogDriver {
+        /// The driver.
+        driver: String,
+    },
+    /// Changes of a folder cannot be waited for.
+    #[error("cannot watch `{}`", path.display())]
+    Watch {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The image store failed.
+    #[error(transparent)]
+    Store(#[from] hull_store::Error),
     /// The configuration file is not what it should be.
     #[error("cannot use the configuration file `{}`", path.display())]
     Config {
@@ -59,18 +76,10 @@ pub enum Error {
         name: String,
     },
     /// A filter whose value means nothing.
-    #[error("invalid value for '{name}' filter: '{value}'")]
+    #[error("invalid filter '{name}={value}'")]
     FilterValue {
         /// The filter's name.
         name: &'static str,
-        /// Its value.
-        value: String,
-    },
-    /// A point in time that cannot be read.
-    #[error("invalid value for \"{option}\": failed to parse value as time or duration: {value:?}")]
-    Time {
-        /// `since` or `until`.
-        option: &'static str,
         /// Its value.
         value: String,
     },
@@ -82,11 +91,11 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NoSuchContainer { .. } => ErrorKind::NotFound,
-            Self::Ambiguous { .. } | Self::Filter { .. } | Self::FilterValue { .. } | Self::Time { .. } => {
-                ErrorKind::Invalid
-            }
+            Self::Ambiguous { .. } | Self::Filter { .. } | Self::FilterValue { .. } => ErrorKind::Invalid,
+            Self::LogDriver { .. } => ErrorKind::Unsupported,
+            Self::Store(e) => e.kind(),
             Self::Config { .. } => ErrorKind::Invalid,
-            Self::Read { source, .. } | Self::Write { source, .. } => io_kind(source),
+            Self::Read { source, .. } | Self::Write { source, .. } | Self::Watch { source, .. } => io_kind(source),
             Self::Damaged { .. } => ErrorKind::Internal,
         }
     }

@@ -24,8 +24,12 @@
 
 pub mod config;
 pub mod container;
+pub mod elapsed;
 mod engine;
 mod error;
+pub mod filter;
+pub mod image;
+pub mod moment;
 
 pub use engine::{Engine, Settings};
 pub use error::Error;

@@ -9,7 +9,7 @@ use hull_spec::container::{LastExit, LiveState, Record, Status};
 use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, Result, elapsed};
 
 /// The exit code of a container whose end nobody saw, because its monitor was killed or the host went down: Docker's
 /// word for it.
@@ -34,11 +34,16 @@ pub struct Look {
 /// If one of its files is there and cannot be read.
 pub fn derive(engine: &Engine, record: &Record) -> Result<Look> {
     let mut look = sight(engine, &record.id)?;
+    settle(&mut look, record);
+    Ok(look)
+}
+
+/// Completes a [`sight`] with what the record knows.
+pub(crate) fn settle(look: &mut Look, record: &Record) {
     if look.status == Status::Restarting && !restarts(record) {
         // Its process has ended and its monitor is about to say so.
         look.status = Status::Running;
     }
-    Ok(look)
 }
 
 /// Whether its policy may start it again.
@@ -78,13 +83,8 @@ pub(crate) fn sight(engine: &Engine, id: &str) -> Result<Look> {
     if monitored {
         // Being started: not running yet, and whatever ended before is no longer its state.
         let exit: Option<LastExit> = read(&engine.container_dir(id).join("exit.json"))?;
-        let status = if exit.is_some() {
-            Status::Exited
-        } else {
-            Status::Created
-        };
         return Ok(Look {
-            status,
+            status: ended(exit.as_ref()),
             live: None,
             exit,
             monitored,
@@ -95,17 +95,21 @@ pub(crate) fn sight(engine: &Engine, id: &str) -> Result<Look> {
         None if was_started(&engine.container_dir(id)) => Some(end(engine, id, None)?),
         exit => exit,
     };
-    let status = if exit.is_some() {
-        Status::Exited
-    } else {
-        Status::Created
-    };
     Ok(Look {
-        status,
+        status: ended(exit.as_ref()),
         live: None,
         exit,
         monitored,
     })
+}
+
+/// The status of a container that does not run. One whose start failed has an exit code and an error but has never run:
+/// Docker calls it created.
+fn ended(exit: Option<&LastExit>) -> Status {
+    match exit {
+        Some(exit) if elapsed::moment(&exit.started_at).is_some() || exit.error.is_empty() => Status::Exited,
+        _ => Status::Created,
+    }
 }
 
 /// How a container ended that runs no more: as its monitor wrote it, or, where that was killed first, unseen.

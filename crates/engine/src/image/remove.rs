@@ -1,0 +1,39 @@
+//! `rmi`: names and images are taken away, unless a container needs them.
+
+use hull_spec::Digest;
+use hull_store::image::{RemoveRequest, Removed, User};
+use hull_store::{Access, image};
+
+use crate::container::{self, status};
+use crate::{Engine, Error, Result};
+
+/// Removes a reference, or an image with all of its references; frees at once what nothing else uses.
+///
+/// # Errors
+/// Docker's conflicts; no such image; or what the store says.
+pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<Vec<Removed>> {
+    let request = RemoveRequest { name, force };
+    Ok(image::remove(engine.store(Access::Write)?, &request, || users(engine))?)
+}
+
+/// All containers with the images and layers that they need. A record that cannot be read is an error: what it needs
+/// would be deleted.
+pub(crate) fn users(engine: &Engine) -> Result<Vec<User>> {
+    let mut out = Vec::new();
+    for id in container::ids(engine)? {
+        let record = match container::load(engine, &id) {
+            Ok(record) => record,
+            // Its creation has not come to its end, and holds the store until then; or it has just been removed.
+            Err(Error::NoSuchContainer { .. }) => continue,
+            Err(e) => return Err(e),
+        };
+        let image: Digest = record.image_id;
+        out.push(User {
+            running: status::sight(engine, &id)?.live.is_some(),
+            container: id,
+            image,
+            layers: record.layers,
+        });
+    }
+    Ok(out)
+}
