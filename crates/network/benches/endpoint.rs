@@ -1,0 +1,2 @@
+//! Times of one endpoint.
+fn main() {}
