@@ -1,18 +1,24 @@
-//! What the tests of hull's crates share: root checks, images made from the host's packages, registries to pull from.
+//! What the tests of hull's crates share: root checks, images made from the host's packages, registries to pull from,
+//! and *hosts*: a network namespace and a state folder that are a machine of their own to the binary under test.
 //!
-//! Development only; nothing that ships depends on it.
+//! Development only; nothing that ships depends on it. A helper that cannot do its work panics with what it lacks: a
+//! test has no use for the error.
 
-/// Returns when the test runs as root. Otherwise the test is skipped, loudly, or, where `HULL_TEST_PRIVILEGED=1`
-/// promises root, fails.
-///
-/// # Panics
-/// If root was promised and is not there.
-#[must_use]
-pub fn require_root() -> bool {
-    if rustix::process::geteuid().is_root() {
-        return true;
-    }
-    let promised = std::env::var_os("HULL_TEST_PRIVILEGED").is_some_and(|v| v == "1");
-    assert!(!promised, "HULL_TEST_PRIVILEGED=1 is set, but the tests do not run as root");
-    false
-}
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::too_many_lines))]
+
+pub mod distribution;
+pub mod elf;
+pub mod host;
+pub mod http;
+pub mod image;
+pub mod layer;
+pub mod leak;
+mod root;
+pub mod wait;
+
+pub use distribution::Distribution;
+pub use host::{Host, Run};
+pub use image::Image;
+pub use layer::{Compression, Layer};
+pub use root::{require_program, require_root};
+pub use wait::until;

@@ -1,0 +1,75 @@
+//! Memory of processes, in bytes.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+/// hull's own processes of the host in `folder`: those of the program whose environment names the folder. A container's
+/// processes have an environment of their own.
+pub(crate) fn own_processes(binary: &Path, folder: &Path) -> Vec<u32> {
+    let needle = folder.as_os_str().as_encoded_bytes();
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| {
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+            let sealed = program.to_string_lossy().contains("hull");
+            (sealed || program == binary) && environment.windows(needle.len()).any(|window| window == needle)
+        })
+        .collect()
+}
+
+/// The proportional set size: what would be free if the process ended.
+pub(crate) fn pss(pid: u32) -> Option<u64> {
+    field(
+        &std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?,
+        "Pss:",
+    )
+}
+
+/// Runs `command` and returns the most memory that it had resident at once. The kernel keeps the mark; it is read until
+/// the process ends.
+pub(crate) fn peak(command: &mut Command) -> Result<u64> {
+    let mut child = command.spawn().context("start the command whose memory is measured")?;
+    let mut peak = 0;
+    let status = loop {
+        if let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", child.id())) {
+            peak = field(&status, "VmHWM:").unwrap_or(peak);
+        }
+        if let Some(status) = child.try_wait().context("wait for it")? {
+            break status;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    ensure!(
+        status.success(),
+        "the command whose memory is measured ended with {status}"
+    );
+    Ok(peak)
+}
+
+/// A line such as `Pss:      123 kB`, in bytes.
+fn field(text: &str, name: &str) -> Option<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    value
+        .trim()
+        .strip_suffix(" kB")?
+        .parse::<u64>()
+        .ok()
+        .map(|kb| kb * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_kernel_files() {
+        assert_eq!(field("Rss:  9 kB\nPss:      123 kB\n", "Pss:"), Some(123 * 1024));
+        assert_eq!(field("VmHWM: x kB", "VmHWM:"), None);
+        assert!(pss(std::process::id()).unwrap() > 100_000);
+    }
+}
