@@ -1,0 +1,338 @@
+//! What can go wrong between a registry and the store.
+
+use std::path::PathBuf;
+
+use hull_spec::{Digest, ErrorKind, Platform};
+
+/// A failure of this crate. URLs are shown without the values of their queries, which can be signatures.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The registry knows no such tag or digest.
+    #[error("manifest for {reference} not found: {detail}")]
+    ManifestUnknown {
+        /// The image as people write it.
+        reference: String,
+        /// The registry's code and message.
+        detail: String,
+    },
+    /// The registry knows no such repository.
+    #[error("repository {name} not found: {detail}")]
+    RepositoryUnknown {
+        /// The repository as people write it.
+        name: String,
+        /// The registry's code and message.
+        detail: String,
+    },
+    /// The registry hides the repository, or it does not exist: many do not say which.
+    #[error("pull access denied for {name}, repository does not exist or may require 'docker login': {detail}")]
+    AccessDenied {
+        /// The repository as people write it.
+        name: String,
+        /// The registry's code and message.
+        detail: String,
+    },
+    /// An answer that is neither what was asked for nor one of the above.
+    #[error("{method} {url} answered {status}: {detail}")]
+    Status {
+        /// HTTP method.
+        method: &'static str,
+        /// Redacted URL.
+        url: String,
+        /// HTTP status.
+        status: u16,
+        /// The registry's code and message, or the status' own words.
+        detail: String,
+        /// Seconds that the server asked to wait (`Retry-After`).
+        retry_after: Option<u64>,
+    },
+    /// The registry could not be talked to.
+    #[error("cannot {method} {url}")]
+    Transport {
+        /// HTTP method.
+        method: &'static str,
+        /// Redacted URL.
+        url: String,
+        /// Why.
+        source: Box<ureq::Error>,
+    },
+    /// The body of an answer ended or stalled before it was whole.
+    #[error("the answer to {method} {url} broke off after {received} bytes")]
+    Truncated {
+        /// HTTP method.
+        method: &'static str,
+        /// Redacted URL.
+        url: String,
+        /// Bytes that arrived.
+        received: u64,
+        /// Why, where the connection said.
+        source: Option<std::io::Error>,
+    },
+    /// A document is larger than any honest one.
+    #[error("{what} is larger than {limit} bytes")]
+    TooLarge {
+        /// What was to be read.
+        what: String,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// Content is not what its digest says.
+    #[error("{what} has the digest {actual}, not {expected}")]
+    DigestMismatch {
+        /// What was read.
+        what: String,
+        /// The digest it was asked for by.
+        expected: String,
+        /// The digest of what came.
+        actual: Digest,
+    },
+    /// Content has not the size that was promised.
+    #[error("blob {digest} has {actual} bytes, not {expected}")]
+    SizeMismatch {
+        /// The blob.
+        digest: Digest,
+        /// Bytes promised by its descriptor.
+        expected: u64,
+        /// Bytes that the server offers.
+        actual: u64,
+    },
+    /// A manifest, index or config breaks its own rules, or is two things at once (CVE-2021-41190).
+    #[error("{what} is malformed: {reason}")]
+    Malformed {
+        /// Which document.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A document is no JSON of its kind.
+    #[error("cannot parse {what}")]
+    Json {
+        /// Which document.
+        what: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The image is in Docker's first manifest format, which has no content digests of its layers.
+    #[error("{reference} is in the retired format \"Docker image manifest version 2, schema 1\"")]
+    Schema1 {
+        /// The image.
+        reference: String,
+    },
+    /// The manifest describes something other than an image: a chart, a signature, an encrypted layer.
+    #[error("{reference} cannot be run: encountered remote \"{media_type}\"(unknown) when fetching")]
+    NotAnImage {
+        /// The image.
+        reference: String,
+        /// The media type that is none of an image.
+        media_type: String,
+    },
+    /// The index has nothing for the platform.
+    #[error("no matching manifest for {wanted} in the manifest list entries of {reference}")]
+    NoPlatform {
+        /// The image.
+        reference: String,
+        /// What was wanted.
+        wanted: Box<Platform>,
+        /// What there is.
+        offered: Vec<String>,
+    },
+    /// The image is for another platform than the one asked for.
+    #[error(
+        "image with reference {reference} was found but does not match the specified platform: wanted {wanted}, actual: {actual}"
+    )]
+    PlatformMismatch {
+        /// The image.
+        reference: String,
+        /// What was wanted.
+        wanted: Box<Platform>,
+        /// What it is for.
+        actual: Box<Platform>,
+    },
+    /// A redirect that must not or cannot be followed.
+    #[error("{url} redirects to `{location}`, which is refused: {reason}")]
+    Redirect {
+        /// Redacted URL.
+        url: String,
+        /// Where to, without its query.
+        location: String,
+        /// Why it is refused.
+        reason: &'static str,
+    },
+    /// The registry names a token server that must not see credentials (CVE-2020-15157).
+    #[error("registry {registry} names the token server `{realm}`, which is refused: {reason}")]
+    Realm {
+        /// The registry.
+        registry: String,
+        /// What it named.
+        realm: String,
+        /// Why it is refused.
+        reason: &'static str,
+    },
+    /// The token server answers, but gives no token.
+    #[error("{url} gave no token: {reason}")]
+    Token {
+        /// Redacted URL.
+        url: String,
+        /// What is wrong with the answer.
+        reason: String,
+    },
+    /// The credentials file cannot be used.
+    #[error("cannot read the credentials in `{path}`: {reason}")]
+    Credentials {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A credential helper failed.
+    #[error("credential helper `{helper}` failed: {reason}")]
+    Helper {
+        /// The program.
+        helper: String,
+        /// What it said.
+        reason: String,
+    },
+    /// The settings file cannot be used.
+    #[error("invalid configuration in `{path}`: {reason}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Certificates or keys for TLS cannot be used.
+    #[error("cannot use the certificates in `{path}`: {reason}")]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A name does not follow the grammar of references.
+    #[error(transparent)]
+    Reference(#[from] hull_spec::Error),
+    /// The store refused what arrived, or could not keep it.
+    #[error(transparent)]
+    Store(#[from] hull_store::Error),
+    /// Another part of the same pull failed first.
+    #[error("the pull was cancelled")]
+    Cancelled,
+}
+
+impl Error {
+    /// What a caller can do about it.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::ManifestUnknown { .. } | Self::RepositoryUnknown { .. } | Self::NoPlatform { .. } => {
+                ErrorKind::NotFound
+            }
+            Self::AccessDenied { .. } | Self::Realm { .. } => ErrorKind::Denied,
+            Self::Status { status, .. } => match status {
+                401 | 403 | 407 => ErrorKind::Denied,
+                404 | 410 => ErrorKind::NotFound,
+                _ => ErrorKind::Unavailable,
+            },
+            Self::Transport { .. } | Self::Truncated { .. } | Self::Token { .. } | Self::Cancelled => {
+                ErrorKind::Unavailable
+            }
+            Self::TooLarge { .. }
+            | Self::DigestMismatch { .. }
+            | Self::SizeMismatch { .. }
+            | Self::Malformed { .. }
+            | Self::Json { .. }
+            | Self::Redirect { .. }
+            | Self::Credentials { .. }
+            | Self::Helper { .. }
+            | Self::Config { .. }
+            | Self::Certificates { .. }
+            | Self::Reference(_) => ErrorKind::Invalid,
+            Self::PlatformMismatch { .. } => ErrorKind::NotFound,
+            Self::Schema1 { .. } | Self::NotAnImage { .. } => ErrorKind::Unsupported,
+            Self::Store(err) => err.kind(),
+        }
+    }
+
+    /// What the person can do next, one sentence each.
+    #[must_use]
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::AccessDenied { .. } => {
+                vec!["log in with `docker login`, or check the spelling of the repository".to_owned()]
+            }
+            Self::Status {
+                status: 429,
+                retry_after,
+                ..
+            } => vec![match retry_after {
+                Some(seconds) => format!("the registry limits how often it is asked: try again in {seconds} s"),
+                None => "the registry limits how often it is asked: log in for a higher limit, or name a mirror in \
+                         /etc/hull/config.toml"
+                    .to_owned(),
+            }],
+            Self::Transport { source, url, .. } => transport_hints(source, url),
+            Self::NoPlatform { offered, .. } if !offered.is_empty() => {
+                vec![format!("it is there for {}: see --platform", offered.join(", "))]
+            }
+            Self::Schema1 { .. } => vec!["push the image again with a current Docker, then pull it".to_owned()],
+            Self::Realm { .. } => vec!["credentials are never sent over plain http to another host".to_owned()],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Seconds that the server asked to wait.
+    pub(crate) fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Whether nothing listens where it was tried to connect.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(self, Self::Transport { source, .. } if matches!(source.as_ref(),
+            ureq::Error::Io(err) if err.kind() == std::io::ErrorKind::ConnectionRefused))
+    }
+
+    /// Whether the same request may succeed a little later.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => is_transient(*status),
+            Self::Truncated { .. } => true,
+            Self::Transport { source, .. } => match source.as_ref() {
+                ureq::Error::Io(err) => !is_certificate(err),
+                ureq::Error::Timeout(_) | ureq::Error::Protocol(_) | ureq::Error::ConnectionFailed => true,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
+
+/// Whether an answer with this status says "not now".
+pub(crate) fn is_transient(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
+}
+
+fn is_certificate(err: &std::io::Error) -> bool {
+    err.kind() == std::io::ErrorKind::InvalidData
+}
+
+fn transport_hints(source: &ureq::Error, url: &str) -> Vec<String> {
+    let host = url.split('/').nth(2).unwrap_or(url);
+    match source {
+        ureq::Error::HostNotFound => vec![format!(
+            "check that `{host}` is spelt right and that names are resolved here"
+        )],
+        ureq::Error::Io(err) if err.kind() == std::io::ErrorKind::ConnectionRefused => {
+            vec![format!("nothing listens at `{host}`")]
+        }
+        ureq::Error::Rustls(_) => vec![certificate_hint(host)],
+        ureq::Error::Io(err) if is_certificate(err) => vec![certificate_hint(host)],
+        _ => Vec::new(),
+    }
+}
+
+fn certificate_hint(host: &str) -> String {
+    format!("put the registry's CA into /etc/hull/certs.d/{host}/ca.crt, or name it insecure in /etc/hull/config.toml")
+}

@@ -1,0 +1,1 @@
+//! Pulls from real registries, honest and hostile.
