@@ -30,6 +30,7 @@ mod error;
 pub mod filter;
 pub mod image;
 pub mod moment;
+pub mod system;
 
 pub use engine::{Engine, Settings};
 pub use error::Error;

@@ -22,7 +22,6 @@ pub struct Port {
     pub protocol: String,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn is_zero(port: &u16) -> bool {
     *port == 0
 }

@@ -1,0 +1,8 @@
+//! What hull is, and what it runs on.
+
+mod host;
+mod info;
+mod version;
+
+pub use info::{Commit, IndexConfig, Info, Plugins, RegistryConfig, Runtime, Swarm, info};
+pub use version::{API_VERSION, Component, MIN_API_VERSION, Platform, Version, version};
