@@ -1,1 +1,31 @@
-//! hull-monitor.
+//! One running container: who starts it, holds its standard streams, writes its log, serves those who attach, and
+//! cleans up when it ends.
+//!
+//! The monitor is a fork of the command that starts the container and outlives it. It has one thread, one `poll` loop
+//! and a few small buffers. A straight walk: [`spawn`] forks; `supervise` starts the container, tells the command, and
+//! runs the `relay` loop until the container's init has ended; [`teardown`] takes away what the container had on the
+//! host and writes down how it ended.
+//!
+//! Invariants
+//! - The lock (`RUN/containers/ID/lock`) is held from before the first change on the host until after the last trace is
+//!   gone. It is the one proof that the container is looked after.
+//! - `state.json` is there before init can outlive the monitor, so that a container without a monitor can be found.
+//! - How the container ended is on disk before anybody is told.
+//! - A client that does not read stops the container's output (as with Docker), never the log's memory.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::too_many_lines))]
+
+mod client;
+mod error;
+pub mod frame;
+mod launch;
+mod log;
+mod relay;
+pub mod socket;
+mod supervise;
+mod teardown;
+
+pub use error::{Error, Result};
+pub use launch::{Launch, LogPlan, NetworkPlan, Places};
+pub use supervise::{Failure, spawn};
+pub use teardown::{Remains, remove_files, teardown};

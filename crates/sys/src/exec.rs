@@ -7,7 +7,7 @@
 //! then refers to, it holds nothing of ours, and it cannot be written.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::{Errno, Result};
@@ -19,8 +19,8 @@ pub const LAUNCH_FAILED: i32 = 127;
 
 /// The launcher: an ELF executable whose one segment is this file's bytes.
 ///
-/// It is started with `argv = [program, argument 0, argument 1, ..]`. It marks descriptor `LAUNCHER_ERROR_FD` to be
-/// closed on exec, calls `execve(argv[0], &argv[1], envp)` and, if that returns, writes the 32-bit errno to the
+/// It is started with `argv = [program, argument 0, argument 1, ..]`. It marks the descriptor whose number is its last
+/// four bytes to be closed on exec, calls `execve(argv[0], &argv[1], envp)` and, if that returns, writes the 32-bit errno to the
 /// descriptor and exits with 127.
 #[cfg(target_arch = "x86_64")]
 mod launcher {
@@ -53,8 +53,8 @@ mod launcher {
         "mov r12, [rsp]",             // argc
         "lea rbx, [rsp + 8]",         // argv
         "lea r13, [rbx + r12*8 + 8]", // envp
-        "mov eax, 72",                // fcntl(3, F_SETFD, FD_CLOEXEC)
-        "mov edi, 3",
+        "mov eax, 72",                // fcntl(fd, F_SETFD, FD_CLOEXEC)
+        "mov edi, [rip + 3f]",
         "mov esi, 2",
         "mov edx, 1",
         "syscall",
@@ -65,8 +65,8 @@ mod launcher {
         "syscall",
         "neg eax",
         "push rax",
-        "mov eax, 1", // write(3, &errno, 4)
-        "mov edi, 3",
+        "mov eax, 1", // write(fd, &errno, 4)
+        "mov edi, [rip + 3f]",
         "mov rsi, rsp",
         "mov edx, 4",
         "syscall",
@@ -74,6 +74,9 @@ mod launcher {
         "mov edi, 127",
         "syscall",
         "ud2",
+        ".balign 4",
+        "3:",
+        ".long 3",
         ".globl hull_launcher_end",
         ".hidden hull_launcher_end",
         "hull_launcher_end:",
@@ -110,8 +113,8 @@ mod launcher {
         "add x20, sp, #8",
         "add x21, x20, x19, lsl #3",
         "add x21, x21, #8",
-        "mov x8, #25", // fcntl(3, F_SETFD, FD_CLOEXEC)
-        "mov x0, #3",
+        "mov x8, #25", // fcntl(fd, F_SETFD, FD_CLOEXEC)
+        "ldr w0, 3f",
         "mov x1, #2",
         "mov x2, #1",
         "svc #0",
@@ -122,8 +125,8 @@ mod launcher {
         "svc #0",
         "neg w0, w0",
         "str x0, [sp, #-16]!",
-        "mov x8, #64", // write(3, &errno, 4)
-        "mov x0, #3",
+        "mov x8, #64", // write(fd, &errno, 4)
+        "ldr w0, 3f",
         "mov x1, sp",
         "mov x2, #4",
         "svc #0",
@@ -131,6 +134,8 @@ mod launcher {
         "mov x0, #127",
         "svc #0",
         "brk #0",
+        "3:",
+        ".long 3",
         ".globl hull_launcher_end",
         ".hidden hull_launcher_end",
         "hull_launcher_end:",
@@ -143,19 +148,17 @@ unsafe extern "C" {
     static hull_launcher_end: u8;
 }
 
-/// The descriptor on which the launcher reports an errno; it is closed when the program starts.
-pub const LAUNCHER_ERROR_FD: i32 = 3;
-
 /// The launcher in a memory file that nobody can change.
 #[derive(Debug)]
 pub struct Launcher(OwnedFd);
 
 impl Launcher {
-    /// Writes and seals the launcher.
+    /// Writes and seals the launcher; it reports an errno on descriptor `error_fd`, which is closed when the program
+    /// starts.
     ///
     /// # Errors
     /// `EACCES` where the sysctl `vm.memfd_noexec` is 2; `EMFILE`, `ENOMEM`.
-    pub fn new() -> Result<Self> {
+    pub fn new(error_fd: i32) -> Result<Self> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         // MFD_EXEC is Linux 6.3; earlier kernels make every memory file executable.
         let fd = rustix::fs::memfd_create(c"hull-launcher", flags | MemfdFlags::EXEC).or_else(|errno| match errno {
@@ -168,7 +171,10 @@ impl Launcher {
             let end = &raw const hull_launcher_end;
             std::slice::from_raw_parts(start, end.offset_from(start).unsigned_abs())
         };
-        let mut rest = code;
+        let mut code = code.to_vec();
+        let place = code.len() - 4;
+        code[place..].copy_from_slice(&error_fd.to_ne_bytes());
+        let mut rest = code.as_slice();
         while !rest.is_empty() {
             let n = rustix::io::write(&fd, rest)?;
             rest = &rest[n..];
@@ -181,7 +187,7 @@ impl Launcher {
     }
 
     /// Replaces this process: the launcher first, then `program` with `arguments` and `environment`.
-    /// The caller has put the error pipe at [`LAUNCHER_ERROR_FD`], open across exec, and marked all else to be closed.
+    /// The caller has put the error pipe at the launcher's descriptor, open across exec, and marked all else to be closed.
     /// Returns only if the launcher itself could not be started.
     #[must_use]
     pub fn exec(&self, program: &CStr, arguments: &[CString], environment: &[CString]) -> Errno {
@@ -254,13 +260,41 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
     if done < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
+/// Closes every descriptor from 3 on but `keep`, and makes 0, 1 and 2 the null device. For a forked child that goes on
+/// with a few descriptors of its parent: whatever else owns one of the closed ones must not be used or dropped any more.
+pub fn close_all_but(keep: &mut [i32]) {
+    keep.sort_unstable();
+    let mut from = 3u32;
+    let close = |first: u32, last: u32| {
+        if first <= last {
+            // SAFETY: the caller gives up everything that owns these descriptors.
+            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        }
+    };
+    for &fd in keep.iter() {
+        let Ok(fd) = u32::try_from(fd) else { continue };
+        if fd >= from {
+            if fd > 0 {
+                close(from, fd - 1);
+            }
+            from = fd + 1;
+        }
+    }
+    close(from, libc::c_uint::MAX);
+    if let Ok(null) = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty()) {
+        for target in 0..3 {
+            let _ = place_fd(null.as_fd(), target);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_launcher_is_sealed_and_small() {
-        let launcher = Launcher::new().unwrap();
+        let launcher = Launcher::new(3).unwrap();
         let size = rustix::fs::fstat(&launcher.0).unwrap().st_size;
         assert!((200..1024).contains(&size), "{size}");
         assert_eq!(rustix::io::write(&launcher.0, b"x").unwrap_err(), Errno::PERM);
@@ -271,7 +305,7 @@ mod tests {
     fn the_launcher_starts_programs_and_reports_failures() {
         // Through a command of std, which forks and execs safely from a threaded test: the launcher is reached as
         // /proc/self/fd/N, so its own argv[0] is the program.
-        let launcher = Launcher::new().unwrap();
+        let launcher = Launcher::new(3).unwrap();
         let path = format!("/proc/{}/fd/{}", std::process::id(), launcher.0.as_raw_fd());
         use std::os::unix::process::CommandExt;
         let run = |program: &str, args: &[&str]| {

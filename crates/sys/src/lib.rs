@@ -11,6 +11,7 @@ pub mod clone;
 pub mod exec;
 pub mod mount;
 pub mod prctl;
+pub mod seccomp;
 pub mod signal;
 
 pub use rustix::io::{Errno, Result};

@@ -37,6 +37,12 @@ impl Attributes {
         Self(self.0 | other.0)
     }
 
+    /// All of this but `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether all of `other` is here.
     #[must_use]
     pub const fn has(self, other: Self) -> bool {

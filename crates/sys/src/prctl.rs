@@ -82,6 +82,46 @@ pub fn set_capabilities(effective: u64, permitted: u64, inheritable: u64) -> Res
     if done < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
+/// The effective, permitted and inheritable capabilities, as bits.
+///
+/// # Errors
+/// None that the kernel documents for the calling thread.
+pub fn capabilities() -> Result<(u64, u64, u64)> {
+    let header: [u32; 2] = [0x2008_0522, 0];
+    let mut data = [0u32; 6];
+    // SAFETY: the header has version 3's layout, and `data` has room for its two triples of words.
+    let done = unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()) };
+    if done < 0 {
+        return Err(last_errno());
+    }
+    let join = |at: usize| u64::from(data[at]) | u64::from(data[at + 3]) << 32;
+    Ok((join(0), join(1), join(2)))
+}
+
+/// Whether a capability is in the bounding set; `None` where this kernel does not know it.
+#[must_use]
+pub fn has_bounding(capability: u32) -> Option<bool> {
+    // SAFETY: PR_CAPBSET_READ takes a plain number.
+    match unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(capability), 0, 0, 0) } {
+        -1 => None,
+        found => Some(found == 1),
+    }
+}
+
+/// Sets a resource limit by its number; `u64::MAX` is no limit.
+///
+/// # Errors
+/// `EPERM` where the hard limit would grow without CAP_SYS_RESOURCE, `EINVAL` where soft is above hard.
+pub fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+    let limit = libc::rlimit {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
+    // SAFETY: `limit` is only read; an unknown resource gives EINVAL.
+    let done = unsafe { libc::setrlimit(resource as _, &raw const limit) };
+    if done < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
 /// The command name that `ps` shows for this process, 15 bytes at the most.
 ///
 /// # Errors

@@ -1,0 +1,112 @@
+//! One client of the attach socket.
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use crate::frame::{self, Reader};
+
+/// A client may be this far behind before the container's output waits for it.
+pub(crate) const BEHIND_MAX: usize = 1 << 20;
+
+/// What a client says.
+pub(crate) enum Word<'a> {
+    Input(&'a [u8]),
+    InputEnd,
+    Resize { rows: u16, columns: u16 },
+}
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) stream: UnixStream,
+    reader: Reader,
+    queue: VecDeque<u8>,
+    /// Gone, or speaking nonsense: to be dropped.
+    pub(crate) gone: bool,
+}
+
+impl Client {
+    pub(crate) fn new(stream: UnixStream) -> std::io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self {
+            stream,
+            reader: Reader::default(),
+            queue: VecDeque::new(),
+            gone: false,
+        })
+    }
+
+    /// Bytes that wait for the client to read.
+    pub(crate) fn behind(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Sends a frame: at once as far as the socket takes it, the rest later.
+    pub(crate) fn send(&mut self, kind: u8, payload: &[u8]) {
+        for part in payload.chunks(frame::PAYLOAD_MAX) {
+            self.queue.extend(frame::header(kind, part.len()));
+            self.queue.extend(part);
+        }
+        self.flush();
+    }
+
+    /// Sends what waits, as far as the socket takes it.
+    pub(crate) fn flush(&mut self) {
+        while !self.queue.is_empty() && !self.gone {
+            let (front, _) = self.queue.as_slices();
+            match self.stream.write(front) {
+                Ok(0) => self.gone = true,
+                Ok(n) => drop(self.queue.drain(..n)),
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => self.gone = true,
+            }
+        }
+        if self.queue.is_empty() && self.queue.capacity() > 64 << 10 {
+            self.queue = VecDeque::new();
+        }
+    }
+
+    /// Reads what the client says and hands each word to `hear`.
+    pub(crate) fn read(&mut self, buffer: &mut [u8], mut hear: impl FnMut(Word<'_>)) {
+        match self.stream.read(buffer) {
+            Ok(0) => self.gone = true,
+            Ok(n) => self.reader.push(&buffer[..n]),
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted
+                ) => {}
+            Err(_) => self.gone = true,
+        }
+        loop {
+            match self.reader.next_frame() {
+                Ok(Some((frame::STDIN, bytes))) => hear(Word::Input(bytes)),
+                Ok(Some((frame::STDIN_END, _))) => hear(Word::InputEnd),
+                Ok(Some((frame::RESIZE, &[a, b, c, d]))) => {
+                    hear(Word::Resize {
+                        rows: u16::from_le_bytes([a, b]),
+                        columns: u16::from_le_bytes([c, d]),
+                    });
+                }
+                // A newer client may say more than this monitor understands.
+                Ok(Some(_)) => {}
+                Ok(None) => return,
+                Err(_) => {
+                    self.gone = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Sends all that waits, waiting for the client as long as it reads at all. The last act of a monitor.
+    pub(crate) fn finish(mut self) {
+        if self.queue.is_empty() || self.gone || self.stream.set_nonblocking(false).is_err() {
+            return;
+        }
+        let _ = self.stream.set_write_timeout(Some(std::time::Duration::from_secs(10)));
+        let (a, b) = self.queue.as_slices();
+        let _ = self.stream.write_all(a).and_then(|()| self.stream.write_all(b));
+    }
+}

@@ -1,0 +1,86 @@
+//! All that a monitor is told.
+
+use std::fs::File;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use hull_network::EndpointRequest;
+use hull_runtime::{Container, cgroup};
+
+/// What a monitor starts and looks after.
+#[derive(Debug)]
+pub struct Launch {
+    /// The container's ID.
+    pub id: String,
+    /// What runs.
+    pub container: Container,
+    /// Its cgroups.
+    pub cgroups: cgroup::Plan,
+    /// Whether a host that lets us make no cgroup is put up with: no limit was asked for.
+    pub cgroups_optional: bool,
+    /// Its network.
+    pub network: NetworkPlan,
+    /// Its files.
+    pub places: Places,
+    /// Its log.
+    pub log: LogPlan,
+    /// Whether standard input is kept open for clients.
+    pub open_stdin: bool,
+    /// Whether standard input ends with the first client that had it.
+    pub stdin_once: bool,
+    /// A client from the first byte on.
+    pub attach: Option<UnixStream>,
+    /// Whether the container is removed when it ends.
+    pub auto_remove: bool,
+}
+
+/// The container's network.
+#[derive(Debug)]
+pub enum NetworkPlan {
+    /// Somebody else's; nothing to do.
+    Shared,
+    /// A namespace with the loopback interface only.
+    Loopback,
+    /// The default bridge.
+    Bridge {
+        /// How networks are set up on this host.
+        settings: hull_network::Settings,
+        /// What is asked for.
+        request: EndpointRequest,
+        /// The network's name among the container's networks.
+        name: String,
+        /// Ports that are exposed but not published: shown without a host's side.
+        exposed: std::collections::BTreeMap<String, hull_spec::container::Empty>,
+        /// A line of the hosts file: the names that the container's own address has.
+        host_names: String,
+    },
+}
+
+/// Where the container's files are.
+#[derive(Debug)]
+pub struct Places {
+    /// `DATA/containers/ID`.
+    pub data: PathBuf,
+    /// `RUN/containers/ID`.
+    pub run: PathBuf,
+    /// `DATA/names/NAME`, removed with the container.
+    pub name: PathBuf,
+    /// The lock, held.
+    pub lock: File,
+}
+
+/// What becomes of the output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogPlan {
+    /// It is only shown to clients.
+    None,
+    /// Docker's `json-file`.
+    JsonFile {
+        /// The file.
+        path: PathBuf,
+        /// Bytes of one file; `None` for no limit.
+        max_size: Option<u64>,
+        /// Files in all, at least 1.
+        max_files: u32,
+    },
+}

@@ -1,0 +1,255 @@
+//! Moves bytes between the container's process, its log and its clients until the process has ended.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use crate::client::{BEHIND_MAX, Client, Word};
+use crate::error::{Error, Result};
+use crate::frame;
+use crate::log::{Log, Stream};
+
+/// Input that may wait for the container before its clients are not read any more.
+const INPUT_MAX: usize = 64 << 10;
+
+/// What the relay works on.
+pub(crate) struct Relay {
+    /// The container's init: readable when it has ended.
+    pub(crate) init: OwnedFd,
+    /// The container's standard input.
+    pub(crate) stdin: Option<File>,
+    /// Its standard output and error, or its terminal's master as the first.
+    pub(crate) outputs: [Option<File>; 2],
+    /// Whether the first output is a terminal's master, which takes input too.
+    pub(crate) terminal: bool,
+    /// Where clients come in.
+    pub(crate) listener: UnixListener,
+    /// Who is attached.
+    pub(crate) clients: Vec<Client>,
+    /// The log.
+    pub(crate) log: Log,
+    /// Whether standard input ends with its client.
+    pub(crate) stdin_once: bool,
+}
+
+/// Input on its way.
+#[derive(Default)]
+struct Input {
+    queue: VecDeque<u8>,
+    ended: bool,
+    size: Option<(u16, u16)>,
+}
+
+impl Relay {
+    /// Runs until the container's init has ended and all that it wrote is taken.
+    pub(crate) fn run(&mut self) -> Result<()> {
+        let mut buffer = vec![0u8; 32 << 10].into_boxed_slice();
+        let mut input = Input::default();
+        loop {
+            let ready = self.wait(&input)?;
+            if ready.listener {
+                self.accept();
+            }
+            self.hear(&ready.clients, &mut buffer, &mut input);
+            self.feed(&mut input);
+            for at in 0..self.outputs.len() {
+                if ready.outputs[at] {
+                    self.take(at, &mut buffer);
+                }
+            }
+            for client in &mut self.clients {
+                client.flush();
+            }
+            self.clients.retain(|client| !client.gone);
+            if ready.init {
+                self.drain(&mut buffer);
+                self.log.finish();
+                return Ok(());
+            }
+        }
+    }
+
+    fn wait(&self, input: &Input) -> Result<Ready> {
+        let congested = self.clients.iter().any(|c| c.behind() > BEHIND_MAX);
+        let mut fds = Vec::with_capacity(5 + self.clients.len());
+        fds.push(PollFd::new(&self.init, PollFlags::IN));
+        fds.push(PollFd::new(&self.listener, PollFlags::IN));
+        let mut outputs = [None; 2];
+        for (at, output) in self.outputs.iter().enumerate() {
+            let Some(output) = output else { continue };
+            let mut wanted = PollFlags::empty();
+            if !congested {
+                wanted |= PollFlags::IN;
+            }
+            if at == 0 && self.terminal && !input.queue.is_empty() {
+                wanted |= PollFlags::OUT;
+            }
+            if !wanted.is_empty() {
+                outputs[at] = Some(fds.len());
+                fds.push(PollFd::new(output, wanted));
+            }
+        }
+        if let Some(stdin) = self.stdin.as_ref().filter(|_| !input.queue.is_empty()) {
+            fds.push(PollFd::new(stdin, PollFlags::OUT));
+        }
+        let first_client = fds.len();
+        for client in &self.clients {
+            let mut wanted = PollFlags::empty();
+            if input.queue.len() < INPUT_MAX {
+                wanted |= PollFlags::IN;
+            }
+            if client.behind() > 0 {
+                wanted |= PollFlags::OUT;
+            }
+            fds.push(PollFd::new(&client.stream, wanted));
+        }
+        match poll(&mut fds, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => {
+                return Err(Error::System {
+                    act: "wait for the container",
+                    errno,
+                });
+            }
+        }
+        let is_ready = |at: usize| !fds[at].revents().is_empty();
+        Ok(Ready {
+            init: is_ready(0),
+            listener: is_ready(1),
+            outputs: outputs.map(|at| at.is_some_and(is_ready)),
+            clients: (first_client..fds.len()).map(is_ready).collect(),
+        })
+    }
+
+    fn accept(&mut self) {
+        while let Ok((stream, _)) = self.listener.accept() {
+            if let Ok(client) = Client::new(stream) {
+                self.clients.push(client);
+            }
+        }
+    }
+
+    fn hear(&mut self, ready: &[bool], buffer: &mut [u8], input: &mut Input) {
+        for (client, _) in self.clients.iter_mut().zip(ready).filter(|(_, ready)| **ready) {
+            client.read(buffer, |word| match word {
+                Word::Input(bytes) => input.queue.extend(bytes),
+                Word::InputEnd => input.ended = true,
+                Word::Resize { rows, columns } => input.size = Some((rows, columns)),
+            });
+        }
+        if self.stdin_once && self.clients.iter().any(|c| c.gone) && self.clients.iter().all(|c| c.gone) {
+            input.ended = true;
+        }
+        if let (Some((rows, columns)), true) = (input.size.take(), self.terminal)
+            && let Some(master) = &self.outputs[0]
+        {
+            let size = rustix::termios::Winsize {
+                ws_row: rows,
+                ws_col: columns,
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            };
+            let _ = rustix::termios::tcsetwinsize(master, size);
+        }
+    }
+
+    /// Gives the container as much input as it takes.
+    fn feed(&mut self, input: &mut Input) {
+        let target = if self.terminal {
+            &mut self.outputs[0]
+        } else {
+            &mut self.stdin
+        };
+        let Some(file) = target else {
+            input.queue.clear();
+            return;
+        };
+        while !input.queue.is_empty() {
+            let (front, _) = input.queue.as_slices();
+            match file.write(front) {
+                Ok(n) => drop(input.queue.drain(..n)),
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                // Nobody reads any more.
+                Err(_) => {
+                    input.queue.clear();
+                    if !self.terminal {
+                        self.stdin = None;
+                    }
+                    return;
+                }
+            }
+        }
+        if input.queue.capacity() > INPUT_MAX {
+            input.queue = VecDeque::new();
+        }
+        if input.ended && self.stdin_once && !self.terminal {
+            self.stdin = None;
+        }
+    }
+
+    /// Takes what one output has. `false` when there is nothing (more).
+    fn take(&mut self, at: usize, buffer: &mut [u8]) -> bool {
+        let Some(output) = &mut self.outputs[at] else {
+            return false;
+        };
+        let taken = match output.read(buffer) {
+            Ok(0) => None,
+            Ok(n) => Some(n),
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock) => return false,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => return true,
+            // A terminal whose other side is closed by all says EIO.
+            Err(_) => None,
+        };
+        let Some(n) = taken else {
+            self.outputs[at] = None;
+            return false;
+        };
+        let (stream, kind) = if at == 0 {
+            (Stream::Stdout, frame::STDOUT)
+        } else {
+            (Stream::Stderr, frame::STDERR)
+        };
+        self.log.write(stream, &buffer[..n]);
+        for client in &mut self.clients {
+            client.send(kind, &buffer[..n]);
+        }
+        true
+    }
+
+    /// Takes what is left when init has ended. Processes that share its PID namespace are gone with it; where it had none
+    /// of its own, what others still write is not waited for.
+    fn drain(&mut self, buffer: &mut [u8]) {
+        for at in 0..self.outputs.len() {
+            while self.take(at, buffer) {
+                let behind = |c: &Client| c.behind() > BEHIND_MAX && !c.gone;
+                while self.clients.iter().any(behind) {
+                    let mut fds: Vec<_> = self
+                        .clients
+                        .iter()
+                        .filter(|c| behind(c))
+                        .map(|c| PollFd::from_borrowed_fd(c.stream.as_fd(), PollFlags::OUT))
+                        .collect();
+                    if poll(&mut fds, None).is_err() {
+                        break;
+                    }
+                    drop(fds);
+                    self.clients.iter_mut().for_each(Client::flush);
+                }
+            }
+        }
+    }
+}
+
+/// What [`Relay::wait`] found.
+struct Ready {
+    init: bool,
+    listener: bool,
+    outputs: [bool; 2],
+    clients: Vec<bool>,
+}

@@ -1,0 +1,514 @@
+//! The life of a monitor, in order.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
+
+use hull_network::{EndpointPlan, Netns};
+use hull_runtime::create::{Setup, Starting, create};
+use hull_runtime::{Stdio, cgroup};
+use hull_spec::ErrorKind;
+use hull_spec::container::{LastExit, LiveState};
+use hull_sys::clone::{Fork, exit_now, fork};
+use hull_sys::{prctl, signal};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+
+use crate::client::Client;
+use crate::error::{Error, Result, at};
+use crate::launch::{Launch, NetworkPlan};
+use crate::log::{Log, now};
+use crate::relay::Relay;
+use crate::teardown::{Remains, teardown, write_json};
+use crate::{frame, socket};
+
+/// Why a container does not run, as its monitor told it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What failed, on what and why.
+    pub message: String,
+    /// Which kind of failure.
+    pub kind: ErrorKind,
+    /// The container's exit code: 127 where its program is missing, 126 where it cannot be executed.
+    pub exit_code: Option<i32>,
+}
+
+/// Starts a container under a monitor of its own. Returns when the container's program runs.
+///
+/// # Errors
+/// [`Error::Start`] with the monitor's words: nothing is left on the host then.
+pub fn spawn(launch: Launch) -> Result<()> {
+    let (ours, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(
+            |errno| Error::System {
+                act: "make a socket pair",
+                errno,
+            },
+        )?;
+    match fork().map_err(|errno| Error::System {
+        act: "start the container's monitor",
+        errno,
+    })? {
+        Fork::Child => {
+            drop(ours);
+            let code = life(launch, theirs);
+            exit_now(code)
+        }
+        Fork::Parent(_monitor) => {
+            drop(theirs);
+            drop(launch);
+            let mut buffer = vec![0u8; 8192];
+            let heard = rustix::io::retry_on_intr(|| rustix::net::recv(&ours, &mut buffer[..], RecvFlags::empty()));
+            match heard {
+                Ok((0, _)) | Err(_) => Err(Error::MonitorDied),
+                Ok((_, _)) if buffer[0] == b'S' => Ok(()),
+                Ok((n, _)) => Err(Error::Start(Failure::read(&buffer[..n]))),
+            }
+        }
+    }
+}
+
+const KINDS: [ErrorKind; 8] = [
+    ErrorKind::NotFound,
+    ErrorKind::Conflict,
+    ErrorKind::Invalid,
+    ErrorKind::Denied,
+    ErrorKind::Unavailable,
+    ErrorKind::Unsupported,
+    ErrorKind::Exhausted,
+    ErrorKind::Internal,
+];
+
+impl Failure {
+    fn of(error: &Error) -> Self {
+        let exit_code = match error {
+            Error::Runtime(e) => e.exit_code(),
+            _ => None,
+        };
+        Self {
+            message: chain(error),
+            kind: error.kind(),
+            exit_code,
+        }
+    }
+
+    fn write(&self) -> Vec<u8> {
+        let kind = KINDS.iter().position(|k| *k == self.kind).unwrap_or(KINDS.len() - 1);
+        let mut out = vec![
+            b'F',
+            u8::try_from(kind).unwrap_or(7),
+            u8::try_from(self.exit_code.unwrap_or(0)).unwrap_or(0),
+        ];
+        out.extend(self.message.bytes().take(8000));
+        out
+    }
+
+    fn read(message: &[u8]) -> Self {
+        let byte = |at: usize| message.get(at).copied().unwrap_or_default();
+        Self {
+            message: String::from_utf8_lossy(message.get(3..).unwrap_or_default()).into_owned(),
+            kind: KINDS.get(usize::from(byte(1))).copied().unwrap_or(ErrorKind::Internal),
+            exit_code: Some(i32::from(byte(2))).filter(|code| *code != 0),
+        }
+    }
+}
+
+/// An error and what caused it in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let words = next.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = next.source();
+    }
+    text
+}
+
+/// The monitor's whole life; the result is its exit code.
+fn life(mut launch: Launch, report: OwnedFd) -> i32 {
+    leave_command(&launch, &report);
+    let attach = launch.attach.take();
+    let mut running = match start(&mut launch) {
+        Ok(running) => running,
+        Err(failed) => {
+            let failure = Failure::of(&failed.error);
+            undo(&launch, failed);
+            let _ = rustix::net::send(&report, &failure.write(), SendFlags::NOSIGNAL);
+            return 1;
+        }
+    };
+    if let Some(client) = attach.and_then(|stream| Client::new(stream).ok()) {
+        running.relay.clients.push(client);
+    }
+    let _ = rustix::net::send(&report, b"S", SendFlags::NOSIGNAL);
+    drop(report);
+    let relayed = running.relay.run();
+    let exit = LastExit {
+        exit_code: reap(&running.relay.init),
+        oom_killed: cgroup::oom_killed(&launch.cgroups.folders),
+        error: relayed.err().map(|e| chain(&e)).unwrap_or_default(),
+        started_at: running.started_at,
+        finished_at: now(),
+    };
+    let released = running.network.map_or(Ok(()), |n| n.release());
+    let remains = Remains {
+        data: &launch.places.data,
+        run: &launch.places.run,
+        cgroups: &launch.cgroups.folders,
+        remove: launch.auto_remove.then_some(launch.places.name.as_path()),
+    };
+    let cleaned = teardown(&remains, &exit);
+    for mut client in running.relay.clients {
+        client.send(frame::EXIT, &exit.exit_code.to_le_bytes());
+        client.finish();
+    }
+    i32::from(released.is_err() || cleaned.is_err())
+}
+
+/// Becomes independent of the command: its session, its terminal, its descriptors.
+fn leave_command(launch: &Launch, report: &OwnedFd) {
+    let _ = rustix::process::setsid();
+    let _ = prctl::set_name(c"hull-monitor");
+    signal::reset_all();
+    for ignored in [libc_signal::HUP, libc_signal::INT, libc_signal::QUIT, libc_signal::PIPE] {
+        signal::ignore(ignored);
+    }
+    let mut keep = vec![report.as_raw_fd(), launch.places.lock.as_raw_fd()];
+    keep.extend(launch.attach.iter().map(AsRawFd::as_raw_fd));
+    let namespaces = &launch.container.namespaces;
+    for namespace in [
+        &namespaces.pid,
+        &namespaces.network,
+        &namespaces.ipc,
+        &namespaces.uts,
+        &namespaces.user,
+    ] {
+        if let hull_runtime::container::Namespace::Join(fd) = namespace {
+            keep.push(fd.as_raw_fd());
+        }
+    }
+    hull_sys::exec::close_all_but(&mut keep);
+}
+
+mod libc_signal {
+    pub(super) const HUP: i32 = 1;
+    pub(super) const INT: i32 = 2;
+    pub(super) const QUIT: i32 = 3;
+    pub(super) const PIPE: i32 = 13;
+}
+
+/// A container that runs.
+struct Running {
+    relay: Relay,
+    network: Option<Connected>,
+    started_at: String,
+}
+
+/// What was there when the start failed.
+struct Failed {
+    error: Error,
+    starting: Option<Starting>,
+    network: Option<Connected>,
+    started_at: String,
+}
+
+/// A container's place on a network, with what keeps it.
+struct Connected {
+    settings: hull_network::Settings,
+    plan: EndpointPlan,
+    /// Keeps the host's ports taken for as long as the container runs.
+    _reserved: Vec<OwnedFd>,
+}
+
+impl Connected {
+    fn release(&self) -> Result<()> {
+        Ok(hull_network::endpoint::release(&self.settings, &self.plan)?)
+    }
+}
+
+/// The ends of the container's standard streams that the monitor keeps.
+struct Pipes {
+    stdin: Option<File>,
+    outputs: [Option<File>; 2],
+}
+
+fn start(launch: &mut Launch) -> Result<Running, Box<Failed>> {
+    let fail = |error: Error| {
+        Box::new(Failed {
+            error,
+            starting: None,
+            network: None,
+            started_at: String::new(),
+        })
+    };
+    if cgroups_first(launch) {
+        make_cgroups(launch).map_err(fail)?;
+    }
+    let (stdio, pipes) = pipes(launch).map_err(fail)?;
+    let listener = socket::listen(&launch.places.run).map_err(fail)?;
+    let log = Log::open(&launch.log).map_err(fail)?;
+    // The bridge and its address are taken before init exists, so that init can be told of them by its memory alone.
+    let connected = connect(launch).map_err(fail)?;
+    let plan = connected.as_ref().map(|c| &c.plan);
+    let loopback = matches!(launch.network, NetworkPlan::Loopback);
+    let inside = || -> std::result::Result<(), String> {
+        let done = match plan {
+            Some(plan) => hull_network::endpoint::configure_inside(plan),
+            None if loopback => hull_network::endpoint::loopback_inside(),
+            None => Ok(()),
+        };
+        done.map_err(|e| chain(&e))
+    };
+    let nothing = || Ok(());
+    let setup = Setup {
+        cgroups: &launch.cgroups,
+        stdio,
+        inside: &inside,
+        before_program: &nothing,
+        before_pivot: &nothing,
+    };
+    let starting = match create(&launch.container, setup) {
+        Ok(starting) => starting,
+        Err(e) => {
+            let failed = Failed {
+                error: e.into(),
+                starting: None,
+                network: connected,
+                started_at: String::new(),
+            };
+            return Err(Box::new(failed));
+        }
+    };
+    let started_at = now();
+    match outside(launch, &starting, connected.as_ref(), &started_at) {
+        Ok(console) => {
+            let init = starting.child.pidfd;
+            let mut outputs = pipes.outputs;
+            let terminal = console.is_some();
+            if terminal {
+                outputs[0] = console;
+            }
+            for output in outputs.iter().flatten().chain(pipes.stdin.iter()) {
+                let _ = rustix::io::ioctl_fionbio(output, true);
+            }
+            let stdin_once = launch.stdin_once;
+            let relay = Relay {
+                init,
+                stdin: pipes.stdin,
+                outputs,
+                terminal,
+                listener,
+                clients: Vec::new(),
+                log,
+                stdin_once,
+            };
+            Ok(Running {
+                relay,
+                network: connected,
+                started_at,
+            })
+        }
+        Err(error) => Err(Box::new(Failed {
+            error,
+            starting: Some(starting),
+            network: connected,
+            started_at,
+        })),
+    }
+}
+
+/// The host's side, while init makes its mounts; then waits until the program runs. Returns the terminal's master.
+fn outside(
+    launch: &Launch,
+    starting: &Starting,
+    connected: Option<&Connected>,
+    started_at: &str,
+) -> Result<Option<File>> {
+    starting.write_id_maps(&launch.container)?;
+    if !cgroups_first(launch) {
+        cgroup::create(&launch.cgroups)?;
+    }
+    if let Some(connected) = connected {
+        hull_network::endpoint::attach(&connected.plan, Netns::Pid(starting.child.pid.as_raw_nonzero().get()))?;
+    }
+    write_state(launch, starting, connected, started_at)?;
+    starting.proceed()?;
+    let console = if launch.container.process.terminal {
+        Some(File::from(starting.console()?))
+    } else {
+        None
+    };
+    starting.wait()?;
+    Ok(console)
+}
+
+/// On cgroup v2 the process is born in its cgroup, which must be there before; on v1 it enters it itself, later, so that
+/// making it costs no time of init's. Where the cgroups may turn out not to be allowed, init must be told before.
+fn cgroups_first(launch: &Launch) -> bool {
+    launch.cgroups_optional || launch.cgroups.is_unified()
+}
+
+fn make_cgroups(launch: &mut Launch) -> Result<()> {
+    match cgroup::create(&launch.cgroups) {
+        Err(e) if launch.cgroups_optional && e.kind() == ErrorKind::Denied => {
+            launch.cgroups = cgroup::Plan::default();
+            Ok(())
+        }
+        done => Ok(done?),
+    }
+}
+
+fn pipes(launch: &Launch) -> Result<(Stdio, Pipes)> {
+    let errno = |errno| Error::System {
+        act: "make the container's standard streams",
+        errno,
+    };
+    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(errno);
+    let null = || {
+        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
+        rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty()).map_err(errno)
+    };
+    if launch.container.process.terminal {
+        let stdio = Stdio {
+            stdin: null()?,
+            stdout: null()?,
+            stderr: null()?,
+        };
+        return Ok((
+            stdio,
+            Pipes {
+                stdin: None,
+                outputs: [None, None],
+            },
+        ));
+    }
+    let (stdin, ours) = if launch.open_stdin {
+        let (read, write) = pipe()?;
+        (read, Some(File::from(write)))
+    } else {
+        (null()?, None)
+    };
+    let (out_read, stdout) = pipe()?;
+    let (err_read, stderr) = pipe()?;
+    let outputs = [Some(File::from(out_read)), Some(File::from(err_read))];
+    Ok((Stdio { stdin, stdout, stderr }, Pipes { stdin: ours, outputs }))
+}
+
+/// Takes the container's place on its network: its address and the host's ports.
+fn connect(launch: &Launch) -> Result<Option<Connected>> {
+    let NetworkPlan::Bridge {
+        settings,
+        request,
+        host_names,
+        ..
+    } = &launch.network
+    else {
+        return Ok(None);
+    };
+    let network = hull_network::bridge::ensure(settings)?;
+    let run = launch.places.run.parent().map(PathBuf::from).unwrap_or_default();
+    let alive = |id: &str| lock_is_held(&run.join(id).join("lock"));
+    let endpoint = hull_network::endpoint::allocate(settings, &network, request, &alive)?;
+    if !host_names.is_empty() {
+        use std::io::Write;
+        let path = launch.places.run.join("hosts");
+        let line = format!("{}\t{host_names}\n", endpoint.plan.address);
+        let mut options = std::fs::OpenOptions::new();
+        let appended = options
+            .append(true)
+            .open(&path)
+            .and_then(|mut f| f.write_all(line.as_bytes()));
+        appended.map_err(crate::error::io_at("write", &path))?;
+    }
+    let reserved = endpoint.reservation.into_sockets();
+    Ok(Some(Connected {
+        settings: settings.clone(),
+        plan: endpoint.plan,
+        _reserved: reserved,
+    }))
+}
+
+/// Whether somebody holds the lock at `path`.
+fn lock_is_held(path: &std::path::Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+}
+
+fn write_state(launch: &Launch, starting: &Starting, connected: Option<&Connected>, started_at: &str) -> Result<()> {
+    let pid = starting.child.pid.as_raw_nonzero().get();
+    let mut networks = std::collections::BTreeMap::new();
+    let mut ports = hull_network::publish::Bindings::new();
+    if let (Some(connected), NetworkPlan::Bridge { name, exposed, .. }) = (connected, &launch.network) {
+        networks.insert(name.clone(), connected.plan.settings());
+        ports = hull_network::publish::bindings(&connected.plan.ports, exposed);
+    }
+    let state = LiveState {
+        pid,
+        start_ticks: start_ticks(pid)?,
+        monitor_pid: rustix::process::getpid().as_raw_nonzero().get(),
+        started_at: started_at.to_owned(),
+        paused: false,
+        cgroups: launch.cgroups.folders.iter().map(|f| f.display().to_string()).collect(),
+        networks,
+        ports,
+    };
+    write_json(&launch.places.run.join("state.json"), &state)
+}
+
+/// When a process started: field 22 of its stat file. The name in field 2 may hold anything, so fields are counted from
+/// its last parenthesis.
+fn start_ticks(pid: i32) -> Result<u64> {
+    let path = PathBuf::from(format!("/proc/{pid}/stat"));
+    let text = std::fs::read_to_string(&path).map_err(crate::error::io_at("read", &path))?;
+    let ticks = text
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.split(' ').nth(19))
+        .and_then(|t| t.parse().ok());
+    ticks.ok_or_else(|| at("understand", &path)(Errno::INVAL))
+}
+
+/// Waits for the end of a child and gives its exit code as a shell does.
+fn reap(pidfd: &OwnedFd) -> i32 {
+    match rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)) {
+        Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => code,
+            (None, Some(signal)) => 128 + signal,
+            (None, None) => 255,
+        },
+        _ => 255,
+    }
+}
+
+/// Takes back what a failed start has made. The container stays, unless it was to be removed at its end.
+fn undo(launch: &Launch, failed: Box<Failed>) {
+    if let Some(starting) = &failed.starting {
+        let _ = rustix::process::pidfd_send_signal(&starting.child.pidfd, rustix::process::Signal::KILL);
+        reap(&starting.child.pidfd);
+    }
+    if let Some(network) = &failed.network {
+        let _ = network.release();
+    }
+    let failure = Failure::of(&failed.error);
+    let exit = LastExit {
+        exit_code: failure.exit_code.unwrap_or(128),
+        error: failure.message,
+        finished_at: if failed.started_at.is_empty() {
+            String::new()
+        } else {
+            now()
+        },
+        ..LastExit::default()
+    };
+    let remains = Remains {
+        data: &launch.places.data,
+        run: &launch.places.run,
+        cgroups: &launch.cgroups.folders,
+        remove: launch.auto_remove.then_some(launch.places.name.as_path()),
+    };
+    let _ = teardown(&remains, &exit);
+}

@@ -1,0 +1,185 @@
+//! From a description to a process: one `clone3`, with the host's side done while init makes its mounts.
+//!
+//! The creator and init share one socket of packets. Init sends `C` with the terminal's master, `E..` when a step
+//! fails; the creator sends `G` when cgroups, ID maps and network are there. The socket closes when the program
+//! starts, which is how success is told; the launcher's last word is a bare errno.
+
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use hull_sys::clone::{Child, Fork, Request, clone3};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketFlags, SocketType,
+};
+
+use crate::container::{Container, IdMap, Namespace, namespace_flag};
+use crate::error::{During, Error, Result};
+use crate::finish::{self, Stdio};
+use crate::{cgroup, init};
+
+/// What init needs beside the container's description.
+pub struct Setup<'a> {
+    /// The container's cgroups.
+    pub cgroups: &'a cgroup::Plan,
+    /// The standard descriptors; not used where the process has a terminal.
+    pub stdio: Stdio,
+    /// Runs in the container's network namespace once the outside is ready: addresses and routes.
+    pub inside: &'a dyn Fn() -> std::result::Result<(), String>,
+    /// Runs in init last, before privileges are given up and the program starts: waits for OCI's `start`, runs hooks.
+    pub before_program: &'a dyn Fn() -> std::result::Result<(), String>,
+    /// Run when the mounts are made, before the root is entered: OCI's createContainer hooks.
+    pub before_pivot: &'a dyn Fn() -> std::result::Result<(), String>,
+}
+
+/// A container whose init is on its way to the program.
+#[derive(Debug)]
+pub struct Starting {
+    /// Init.
+    pub child: Child,
+    sync: OwnedFd,
+    program: String,
+}
+
+/// Starts the container's init. It makes its mounts at once and then waits for [`Starting::proceed`].
+///
+/// # Errors
+/// What the kernel says to `clone3`, and whatever stops init: see [`Starting::wait`].
+pub fn create(container: &Container, setup: Setup<'_>) -> Result<Starting> {
+    let (ours, theirs) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .during(|| "make a socket pair".to_owned())?;
+    let unified = setup.cgroups.folders.first().filter(|_| setup.cgroups.is_unified());
+    let cgroup = match unified {
+        Some(folder) => {
+            let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+            let open = rustix::fs::open(folder, flags, rustix::fs::Mode::empty());
+            Some(open.during(|| format!("open cgroup `{}`", folder.display()))?)
+        }
+        None => None,
+    };
+    join_pid_namespace(container)?;
+    let request = Request {
+        namespaces: container.namespaces.clone_flags(),
+        cgroup: cgroup.as_ref().map(AsFd::as_fd),
+        sibling: false,
+    };
+    match clone3(&request).map_err(|errno| clone_error(errno, container))? {
+        Fork::Parent(child) => {
+            drop(theirs);
+            let program = container.process.args.first().cloned().unwrap_or_default();
+            Ok(Starting { child, sync: ours, program })
+        }
+        Fork::Child => {
+            drop(ours);
+            let entered = cgroup.is_some();
+            let error = init::run(container, setup, theirs.as_fd(), entered);
+            finish::report(theirs.as_fd(), &error);
+            hull_sys::clone::exit_now(1)
+        }
+    }
+}
+
+/// A PID namespace is joined by the parent, for its children (`pid_namespaces(7)`).
+fn join_pid_namespace(container: &Container) -> Result<()> {
+    if let Namespace::Join(fd) = &container.namespaces.pid {
+        return hull_sys::clone::join_namespaces(fd.as_fd(), namespace_flag::NEWPID)
+            .during(|| "join the PID namespace".to_owned());
+    }
+    Ok(())
+}
+
+fn clone_error(errno: Errno, container: &Container) -> Error {
+    let hint = match errno {
+        Errno::PERM if container.namespaces.user.is_new() => {
+            " (are user namespaces allowed? see the sysctls user.max_user_namespaces, kernel.unprivileged_userns_clone)"
+        }
+        Errno::NOSPC => " (a limit of namespaces is reached: see the sysctls user.max_*_namespaces)",
+        _ => "",
+    };
+    Error::System { act: format!("make the container's namespaces{hint}"), errno }
+}
+
+impl Starting {
+    /// Writes the ID maps of a new user namespace.
+    ///
+    /// # Errors
+    /// `EPERM` where the caller may not map these IDs.
+    pub fn write_id_maps(&self, container: &Container) -> Result<()> {
+        if !container.namespaces.user.is_new() {
+            return Ok(());
+        }
+        let pid = self.child.pid.as_raw_nonzero();
+        let lines = |maps: &[IdMap]| {
+            maps.iter().map(|m| format!("{} {} {}\n", m.inside, m.outside, m.count)).collect::<String>()
+        };
+        for (file, maps) in [("uid_map", &container.namespaces.uid_maps), ("gid_map", &container.namespaces.gid_maps)] {
+            let path = PathBuf::from(format!("/proc/{pid}/{file}"));
+            cgroup::put(&path, &lines(maps)).map_err(|errno| Error::Path { act: "write", path, errno })?;
+        }
+        Ok(())
+    }
+
+    /// Tells init that its cgroups, ID maps and network are ready.
+    ///
+    /// # Errors
+    /// If init is gone; [`Starting::wait`] tells why.
+    pub fn proceed(&self) -> Result<()> {
+        match rustix::net::send(&self.sync, b"G", SendFlags::NOSIGNAL) {
+            Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            Err(errno) => Err(Error::System { act: "speak to the container's init".to_owned(), errno }),
+        }
+    }
+
+    /// Waits until init has sent its terminal's master.
+    ///
+    /// # Errors
+    /// Why init ended instead.
+    pub fn console(&self) -> Result<OwnedFd> {
+        let mut buffer = vec![0u8; 8192];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = rustix::io::retry_on_intr(|| {
+            rustix::net::recvmsg(
+                &self.sync,
+                &mut [IoSliceMut::new(&mut buffer)],
+                &mut control,
+                RecvFlags::CMSG_CLOEXEC,
+            )
+        })
+        .during(|| "hear from the container's init".to_owned())?;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(mut fds) = message
+                && let Some(fd) = fds.next()
+            {
+                return Ok(fd);
+            }
+        }
+        Err(finish::received(&buffer[..received.bytes], &self.program))
+    }
+
+    /// Waits until the program has started.
+    ///
+    /// # Errors
+    /// Why it did not: init's own words, or the launcher's errno.
+    pub fn wait(&self) -> Result<()> {
+        let mut buffer = vec![0u8; 8192];
+        match rustix::io::retry_on_intr(|| rustix::net::recv(&self.sync, &mut buffer[..], RecvFlags::empty())) {
+            Ok((0, _)) | Err(Errno::CONNRESET) => Ok(()),
+            Ok((n, _)) => Err(finish::received(&buffer[..n], &self.program)),
+            Err(errno) => Err(Error::System { act: "hear from the container's init".to_owned(), errno }),
+        }
+    }
+
+    /// The socket, for a loop that waits for several things: readable when [`Starting::wait`] would return.
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.sync.as_fd()
+    }
+}
