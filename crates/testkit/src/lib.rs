@@ -13,6 +13,7 @@ pub mod http;
 pub mod image;
 pub mod layer;
 pub mod leak;
+pub mod registry;
 mod root;
 pub mod wait;
 
