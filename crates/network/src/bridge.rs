@@ -61,6 +61,13 @@ fn decide(settings: &Settings, socket: &Netlink) -> Result<Network> {
     // A bridge of ours that outlived its record is no obstacle to itself.
     let own = index(socket, &settings.bridge)?;
     let mut taken = routes(socket, own)?;
+    // Of interfaces that are down as well, which have no routes yet.
+    taken.extend(
+        addresses(socket)?
+            .into_iter()
+            .filter(|(index, _)| Some(*index) != own)
+            .map(|(_, subnet)| subnet),
+    );
     let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     taken.extend(
         names::nameservers(&resolv).filter_map(|server| match server.parse().ok()? {
@@ -99,7 +106,9 @@ fn make(settings: &Settings, socket: &Netlink, folder: &Path, mut network: Netwo
     state::write(&file, &network)?;
     let there = index(socket, &network.bridge)?;
     let addressed = match there {
-        Some(index) => addresses(socket, index)?.contains(&network.gateway),
+        Some(index) => addresses(socket)?
+            .iter()
+            .any(|(i, a)| *i == index && a.address == network.gateway),
         None => false,
     };
     let ops = plan(
@@ -233,20 +242,28 @@ fn routes(socket: &Netlink, own: Option<u32>) -> Result<Vec<Subnet>> {
     Ok(routes)
 }
 
-/// The IPv4 addresses of a link.
-fn addresses(socket: &Netlink, index: u32) -> Result<Vec<Ipv4Addr>> {
+/// The host's IPv4 addresses, each with its link's index and the prefix of its subnet.
+fn addresses(socket: &Netlink) -> Result<Vec<(u32, Subnet)>> {
     const RTM_GETADDR: u16 = 22;
     const IFA_LOCAL: u16 = 2;
     let mut batch = Batch::new();
     batch.message(RTM_GETADDR, NLM_F_DUMP, &[2, 0, 0, 0, 0, 0, 0, 0]);
     let mut addresses = Vec::new();
     let read = |_, payload: &[u8]| {
-        if payload.get(4..8) != Some(&index.to_ne_bytes()[..]) {
+        // struct ifaddrmsg: family, prefix, flags, scope, index.
+        let [2, prefix, _, _, a, b, c, d, ref rest @ ..] = *payload else {
             return;
-        }
-        for (kind, value) in attributes(payload.get(8..).unwrap_or_default()) {
+        };
+        let index = u32::from_ne_bytes([a, b, c, d]);
+        for (kind, value) in attributes(rest) {
             if let (IFA_LOCAL, &[a, b, c, d]) = (kind, value) {
-                addresses.push(Ipv4Addr::new(a, b, c, d));
+                addresses.push((
+                    index,
+                    Subnet {
+                        address: Ipv4Addr::new(a, b, c, d),
+                        prefix,
+                    },
+                ));
             }
         }
     };

@@ -114,6 +114,9 @@ impl EndpointPlan {
                 address: self.address,
                 prefix: self.prefix,
             },
+            LinkOp::Up {
+                link: self.peer.clone(),
+            },
             LinkOp::AddDefaultRoute {
                 via: self.gateway,
                 link: self.peer.clone(),
@@ -303,7 +306,7 @@ fn blame(settings: &Settings, error: Error, alive: &dyn Fn(&str) -> bool) -> Err
     }
 }
 
-/// Puts a veth pair between the bridge and `netns`, both ends up. Called from the host's namespace.
+/// Puts a veth pair between the bridge and `netns`. Called from the host's namespace.
 ///
 /// # Errors
 /// The kernel's; nothing is left then.

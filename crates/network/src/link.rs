@@ -23,7 +23,7 @@ pub enum LinkOp {
         /// Bytes.
         mtu: u32,
     },
-    /// A veth pair: one end on a bridge, the other in the namespace that the executor is given, both up.
+    /// A veth pair: one end on a bridge and up, the other in the namespace that the executor is given and down.
     AddVeth {
         /// The host's end.
         name: String,
@@ -180,7 +180,8 @@ fn encode(batch: &mut Batch, op: &LinkOp, netns: Option<Netns<'_>>, index: u32) 
                 b.attribute(IFLA_INFO_KIND, b"veth");
                 b.nest(IFLA_INFO_DATA, |b| {
                     b.nest(VETH_INFO_PEER, |b| {
-                        b.raw(&ifinfo(true));
+                        // The peer cannot be made up: veth refuses to open an end whose pair is not complete.
+                        b.raw(&ifinfo(false));
                         b.text(IFLA_IFNAME, peer);
                         b.attribute(IFLA_ADDRESS, &mac.0);
                         b.attribute(IFLA_MTU, &mtu.to_ne_bytes());

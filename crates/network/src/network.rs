@@ -135,7 +135,7 @@ impl FromStr for Subnet {
         let prefix = prefix
             .parse()
             .ok()
-            .filter(|p| (8..=30).contains(p))
+            .filter(|p| !prefix.starts_with('+') && (8..=30).contains(p))
             .ok_or("the prefix is not 8 to 30")?;
         let subnet = Self { address, prefix };
         if subnet.address.to_bits() & !subnet.mask() != 0 {
@@ -186,7 +186,7 @@ impl FromStr for Mac {
         for byte in &mut bytes {
             let part = parts
                 .next()
-                .filter(|p| p.len() == 2)
+                .filter(|p| p.len() == 2 && !p.starts_with('+'))
                 .ok_or("a MAC address has six pairs of digits")?;
             *byte = u8::from_str_radix(part, 16).map_err(|_| "a MAC address is hexadecimal")?;
         }
@@ -227,7 +227,7 @@ mod tests {
             ("172.17.0.0", false),
             ("0.0.0.0/0", false),
             ("::/16", false),
-            ("172.17.0.0/+16", true),
+            ("172.17.0.0/+16", false),
             ("172.17.0.0/-1", false),
         ] {
             assert_eq!(text.parse::<Subnet>().is_ok(), good, "{text}");

@@ -220,6 +220,7 @@ fn expression(batch: &mut Batch, step: &Expression) {
         E::LoadDestination(r) => numbers(batch, "payload", &[(1, *r), (2, 1), (3, 16), (4, 4)]),
         E::LoadPort(r) => numbers(batch, "payload", &[(1, *r), (2, 2), (3, 2), (4, 2)]),
         E::LoadDestinationKind(r) => numbers(batch, "fib", &[(1, *r), (2, 3), (3, 2)]),
+        E::LoadSourceKind(r) => numbers(batch, "fib", &[(1, *r), (2, 3), (3, 1)]),
         E::LoadState(r) => numbers(batch, "ct", &[(1, *r), (2, 0)]),
         E::LoadStatus(r) => numbers(batch, "ct", &[(1, *r), (2, 2)]),
         E::Mask(r, mask) => with(batch, "bitwise", &|b| {

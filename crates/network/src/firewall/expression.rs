@@ -22,6 +22,8 @@ pub enum Expression {
     LoadPort(u32),
     /// Loads the kind of its destination (`RTN_LOCAL` is 2) by the routing tables.
     LoadDestinationKind(u32),
+    /// Loads the kind of its source by the routing tables.
+    LoadSourceKind(u32),
     /// Loads its connection's state.
     LoadState(u32),
     /// Loads its connection's status.
@@ -71,6 +73,7 @@ impl fmt::Display for Expression {
             Self::LoadDestination(r) => write!(f, "r{r} = ip daddr"),
             Self::LoadPort(r) => write!(f, "r{r} = th dport"),
             Self::LoadDestinationKind(r) => write!(f, "r{r} = fib daddr type"),
+            Self::LoadSourceKind(r) => write!(f, "r{r} = fib saddr type"),
             Self::LoadState(r) => write!(f, "r{r} = ct state"),
             Self::LoadStatus(r) => write!(f, "r{r} = ct status"),
             Self::Mask(r, mask) => write!(f, "r{r} &= {}", hex(mask)),

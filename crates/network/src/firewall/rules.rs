@@ -153,6 +153,19 @@ fn translation() -> Vec<FirewallOp> {
             body.push(E::Masquerade);
             body
         }),
+        // The same within the bridge (br_netfilter), where the kernel does not say by what it came in.
+        rule("postrouting", {
+            let mut body = vec![
+                E::LoadInput(1),
+                E::Equal(1, vec![0; 16]),
+                E::LoadOutput(1),
+                E::In(1, BRIDGES),
+            ];
+            body.extend([E::LoadSourceKind(1), E::Differ(1, RTN_LOCAL.to_ne_bytes().to_vec())]);
+            body.extend(destination_changed());
+            body.push(E::Masquerade);
+            body
+        }),
     ]
 }
 
