@@ -1,2 +1,37 @@
-//! hull.
-fn main() {}
+//! The `hull` program: arguments in, output and an exit code out.
+//!
+//! `main` looks at the name it was called by and at the first argument, and reads one command's table of flags: nothing
+//! is built for the other commands, no thread is started, and no file is opened before the command asks for it.
+//!
+//! Invariants: only this crate prints, exits or reads the environment (`env.rs`); failures become text and exit codes
+//! in `error.rs` alone; what Docker has and hull has not is refused by name, never ignored.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::too_many_lines))]
+
+mod args;
+mod attach;
+mod command;
+mod complete;
+mod container;
+mod context;
+mod detach_keys;
+mod dispatch;
+mod env;
+mod error;
+mod help;
+mod progress;
+mod terminal;
+
+use std::process::ExitCode;
+
+/// SIGPIPE: a reader of our output that goes away ends us, as it ends other programs.
+const SIGPIPE: i32 = 13;
+
+fn main() -> ExitCode {
+    hull_sys::signal::default(SIGPIPE);
+    let code = match dispatch::words(std::env::args_os()) {
+        Ok(words) => dispatch::dispatch(words),
+        Err(failure) => Err(failure),
+    };
+    ExitCode::from(code.unwrap_or_else(|failure| failure.report()))
+}

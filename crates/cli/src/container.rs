@@ -1,0 +1,20 @@
+//! From the flags of `run` and `create` to the request that the engine takes.
+//!
+//! [`flags`] is the table, [`request`] reads it as Docker's client does (its messages, its order of checks), and each
+//! other file reads one kind of value. Reading is pure but for what flags name on this host: files of variables and
+//! labels, a seccomp profile, the working folder that relative paths start from, and the variables of `-e NAME`.
+
+mod block;
+mod device;
+mod environment;
+pub(crate) mod flags;
+mod limit;
+mod mount;
+mod network;
+mod port;
+mod request;
+mod security;
+mod volume;
+
+pub(crate) use environment::read_environment;
+pub(crate) use request::{Surroundings, request};

@@ -1,0 +1,275 @@
+//! `--mount`: one line of comma-separated values.
+
+use std::path::Path;
+
+use hull_spec::container::{BindOptions, Mount, TmpfsOptions, VolumeOptions};
+use serde_json::{Map, Value, json};
+
+use crate::args::value::{parse_bool, parse_bytes, quote};
+
+pub(super) fn check(text: &str) -> Result<(), String> {
+    parse(text, Path::new("/")).map(drop)
+}
+
+/// Reads a mount. A source that begins with a dot is relative to `directory`.
+pub(super) fn parse(text: &str, directory: &Path) -> Result<Mount, String> {
+    let mut mount = Mount {
+        kind: "volume".to_owned(),
+        ..Mount::default()
+    };
+    let mut driver = Driver::default();
+    for field in fields(text)? {
+        let (key, value) = match field.split_once('=') {
+            Some((key, value)) => (key.to_lowercase(), Some(value)),
+            None => (field.to_lowercase(), None),
+        };
+        set(&mut mount, &mut driver, &key, value, &field, directory)?;
+    }
+    if let Some(driver) = driver.into_json() {
+        mount.volume_options.get_or_insert_default().driver_config = Some(driver);
+    }
+    validate(&mount)?;
+    Ok(mount)
+}
+
+/// A volume's driver, put together from several fields.
+#[derive(Default)]
+struct Driver {
+    name: Option<String>,
+    options: Map<String, Value>,
+}
+
+impl Driver {
+    fn into_json(self) -> Option<Value> {
+        if self.name.is_none() && self.options.is_empty() {
+            return None;
+        }
+        let mut out = Map::new();
+        if let Some(name) = self.name {
+            out.insert("Name".to_owned(), json!(name));
+        }
+        if !self.options.is_empty() {
+            out.insert("Options".to_owned(), Value::Object(self.options));
+        }
+        Some(Value::Object(out))
+    }
+}
+
+fn set(
+    mount: &mut Mount,
+    driver: &mut Driver,
+    key: &str,
+    value: Option<&str>,
+    field: &str,
+    directory: &Path,
+) -> Result<(), String> {
+    let Some(value) = value else {
+        match key {
+            "readonly" | "ro" => mount.read_only = true,
+            "volume-nocopy" => volume(mount).no_copy = true,
+            "bind-nonrecursive" => return Err(BIND_NONRECURSIVE.to_owned()),
+            _ => return Err(format!("invalid field '{field}' must be a key=value pair")),
+        }
+        return Ok(());
+    };
+    let flag = || parse_bool(value).ok_or_else(|| format!("invalid value for {key}: {value}"));
+    match key {
+        "type" => mount.kind = value.to_lowercase(),
+        "source" | "src" => mount.source = super::volume::absolute(value, directory),
+        "target" | "dst" | "destination" => value.clone_into(&mut mount.target),
+        "readonly" | "ro" => mount.read_only = flag()?,
+        "consistency" => mount.consistency = value.to_lowercase(),
+        "bind-propagation" => bind(mount).propagation = value.to_lowercase(),
+        "bind-nonrecursive" => return Err(BIND_NONRECURSIVE.to_owned()),
+        "bind-recursive" => match value {
+            "enabled" => {}
+            "disabled" => bind(mount).non_recursive = true,
+            "writable" => bind(mount).read_only_non_recursive = true,
+            "readonly" => bind(mount).read_only_force_recursive = true,
+            _ => {
+                return Err(format!(
+                    "invalid value for {key}: {value} (must be \"enabled\", \"disabled\", \"writable\", or \"readonly\")"
+                ));
+            }
+        },
+        "volume-subpath" => value.clone_into(&mut volume(mount).subpath),
+        "volume-nocopy" => volume(mount).no_copy = flag()?,
+        "volume-label" => {
+            let (name, text) = value.split_once('=').unwrap_or((value, ""));
+            volume(mount).labels.insert(name.to_owned(), text.to_owned());
+        }
+        "volume-driver" => {
+            volume(mount);
+            driver.name = Some(value.to_owned());
+        }
+        "volume-opt" => {
+            volume(mount);
+            let (name, text) = value.split_once('=').unwrap_or((value, ""));
+            driver.options.insert(name.to_owned(), json!(text));
+        }
+        "image-subpath" => return Err("mounts of images are not there yet".to_owned()),
+        "tmpfs-size" => {
+            tmpfs(mount).size_bytes = parse_bytes(value).map_err(|_| format!("invalid value for {key}: {value}"))?;
+        }
+        "tmpfs-mode" => {
+            tmpfs(mount).mode =
+                u32::from_str_radix(value, 8).map_err(|_| format!("invalid value for {key}: {value}"))?;
+        }
+        _ => return Err(format!("unexpected key '{key}' in '{field}'")),
+    }
+    Ok(())
+}
+
+const BIND_NONRECURSIVE: &str = "bind-nonrecursive is deprecated, use bind-recursive=disabled instead";
+
+fn bind(mount: &mut Mount) -> &mut BindOptions {
+    mount.bind_options.get_or_insert_default()
+}
+
+fn volume(mount: &mut Mount) -> &mut VolumeOptions {
+    mount.volume_options.get_or_insert_default()
+}
+
+fn tmpfs(mount: &mut Mount) -> &mut TmpfsOptions {
+    mount.tmpfs_options.get_or_insert_default()
+}
+
+fn validate(mount: &Mount) -> Result<(), String> {
+    let kind = mount.kind.as_str();
+    match kind {
+        "" => return Err("type is required".to_owned()),
+        "bind" | "volume" | "tmpfs" => {}
+        "image" | "cluster" | "npipe" => return Err(format!("mounts of type '{kind}' are not there yet")),
+        _ => return Err(format!("invalid mount type '{kind}': it is bind, volume or tmpfs")),
+    }
+    if mount.target.is_empty() {
+        return Err("target is required".to_owned());
+    }
+    for (given, of) in [
+        (mount.volume_options.is_some(), "volume"),
+        (mount.bind_options.is_some(), "bind"),
+        (mount.tmpfs_options.is_some(), "tmpfs"),
+    ] {
+        if given && kind != of {
+            return Err(format!("cannot mix '{of}-*' options with mount type '{kind}'"));
+        }
+    }
+    let Some(bind) = &mount.bind_options else { return Ok(()) };
+    let requires = |option: &str, other: &str| {
+        Err(format!(
+            "option 'bind-recursive={option}' requires '{other}' to be specified in conjunction"
+        ))
+    };
+    if bind.read_only_non_recursive && !mount.read_only {
+        return requires("writable", "readonly");
+    }
+    if bind.read_only_force_recursive && !mount.read_only {
+        return requires("readonly", "readonly");
+    }
+    if bind.read_only_force_recursive && bind.propagation != "rprivate" {
+        return requires("readonly", "bind-propagation=rprivate");
+    }
+    Ok(())
+}
+
+/// One record of comma-separated values (RFC 4180, as Go's encoding/csv reads it).
+pub(super) fn fields(text: &str) -> Result<Vec<String>, String> {
+    if text.is_empty() {
+        return Err("value is empty".to_owned());
+    }
+    let mut out = Vec::new();
+    let mut rest = text;
+    loop {
+        if let Some(quoted) = rest.strip_prefix('"') {
+            let (field, after) = quoted_field(quoted).ok_or_else(|| {
+                format!(
+                    "parse error on line 1, column {}: extraneous or missing \" in quoted-field",
+                    text.len() + 1
+                )
+            })?;
+            out.push(field);
+            match after.strip_prefix(',') {
+                Some(next) => rest = next,
+                None => return Ok(out),
+            }
+        } else {
+            let (field, next) = match rest.split_once(',') {
+                Some((field, next)) => (field, Some(next)),
+                None => (rest, None),
+            };
+            if field.contains('"') {
+                return Err(format!("parse error: bare \" in non-quoted-field: {}", quote(field)));
+            }
+            out.push(field.to_owned());
+            match next {
+                Some(next) => rest = next,
+                None => return Ok(out),
+            }
+        }
+    }
+}
+
+/// The field up to its closing quote, and what follows: the end or a comma. `""` stands for a quote.
+fn quoted_field(text: &str) -> Option<(String, &str)> {
+    let mut out = String::new();
+    let mut rest = text;
+    loop {
+        let (before, after) = rest.split_once('"')?;
+        out.push_str(before);
+        match after.strip_prefix('"') {
+            Some(next) => {
+                out.push('"');
+                rest = next;
+            }
+            None => return (after.is_empty() || after.starts_with(',')).then_some((out, after)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_are_told_in_dockers_words() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(parse(text, Path::new("/")).unwrap_err(), expected, "{text}");
+        };
+        check("", "value is empty");
+        check("foo", "invalid field 'foo' must be a key=value pair");
+        check("type=bind", "target is required");
+        check("type=bind,target=/x,foo=bar", "unexpected key 'foo' in 'foo=bar'");
+        check("type=bind,target=/x,ro=x", "invalid value for ro: x");
+        check("type=tmpfs,target=/x,tmpfs-size=x", "invalid value for tmpfs-size: x");
+        check("type=tmpfs,target=/x,tmpfs-mode=9", "invalid value for tmpfs-mode: 9");
+        check(
+            "type=bind,target=/x,volume-nocopy",
+            "cannot mix 'volume-*' options with mount type 'bind'",
+        );
+        check(
+            "type=volume,target=/x,tmpfs-size=1",
+            "cannot mix 'tmpfs-*' options with mount type 'volume'",
+        );
+        check(
+            "type=bind,src=/a,target=/x,bind-recursive=writable",
+            "option 'bind-recursive=writable' requires 'readonly' to be specified in conjunction",
+        );
+        check("type=image,target=/x", "mounts of type 'image' are not there yet");
+        check(
+            "type=foo,target=/x",
+            "invalid mount type 'foo': it is bind, volume or tmpfs",
+        );
+    }
+
+    #[test]
+    fn fields_are_comma_separated_values() {
+        let check = |text: &str, expected: &[&str]| assert_eq!(fields(text).unwrap(), expected, "{text}");
+        check("a,b", &["a", "b"]);
+        check(r#""a,b",c"#, &["a,b", "c"]);
+        check(r#"a,"x""y""#, &["a", "x\"y"]);
+        check("a,", &["a", ""]);
+        for bad in ["", r#"a"b"#, r#""a"#, r#""a"b"#] {
+            assert!(fields(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! From the words of the command line to one command.
+
+use std::ffi::OsString;
+
+use crate::args::{Matches, Parsed, parse};
+use crate::command::{self, Command, GROUPS, MISSING};
+use crate::context::{Context, GLOBAL_FLAGS};
+use crate::error::{FAILED, Failure, Outcome, Result, USAGE, print_line};
+use crate::{complete, help};
+
+/// The arguments after the program's name, as text.
+///
+/// # Errors
+/// If one is not UTF-8: containers' records are JSON, which cannot hold it.
+pub(crate) fn words(args: impl Iterator<Item = OsString>) -> Result<Vec<String>> {
+    args.skip(1)
+        .map(|arg| {
+            arg.into_string()
+                .map_err(|arg| Failure::new(format!("the argument {arg:?} is not UTF-8")).code(USAGE))
+        })
+        .collect()
+}
+
+/// Runs the command that `words` name.
+pub(crate) fn dispatch(words: Vec<String>) -> Outcome {
+    let globals = match parse(GLOBAL_FLAGS, false, words) {
+        Ok(Parsed::Help) => return help::top(),
+        Ok(Parsed::Matches(globals)) => globals,
+        Err(text) => {
+            return Err(Failure::new(text)
+                .hint("run 'hull --help' for the flags and commands")
+                .code(USAGE));
+        }
+    };
+    if globals.on("version") {
+        print_line(&format!("hull version {}", env!("CARGO_PKG_VERSION")))?;
+        return Ok(0);
+    }
+    refuse(&globals, "")?;
+    let words = globals.args();
+    let Some(first) = words.first() else {
+        return help::top();
+    };
+    match first.as_str() {
+        "help" => return help::topic(&words[1..]),
+        "completion" => return complete::completion(&words[1..]),
+        "__man" => return complete::man_pages(&words[1..]),
+        _ => {}
+    }
+    if let Some(group) = GROUPS.iter().find(|group| group.name == first) {
+        let Some(second) = words.get(1).filter(|word| !matches!(word.as_str(), "--help" | "-h")) else {
+            return help::group(group);
+        };
+        let command = find(&format!("{first} {second}"))?;
+        return run(command, &words[2..], &globals);
+    }
+    run(find(first)?, &words[1..], &globals)
+}
+
+fn find(name: &str) -> Result<&'static Command> {
+    if let Some(command) = command::find(name) {
+        return Ok(command);
+    }
+    if MISSING.contains(&name) {
+        return Err(Failure::new(format!("'hull {name}' is not there yet")).code(FAILED));
+    }
+    let failure = Failure::new(format!("unknown command: hull {name}")).code(FAILED);
+    Err(match command::nearest(name) {
+        Some(nearest) => failure.hint(format!("did you mean 'hull {nearest}'?")),
+        None => failure.hint("run 'hull --help' for the commands"),
+    })
+}
+
+fn run(command: &'static Command, words: &[String], globals: &Matches) -> Outcome {
+    let parsed = parse(command.flags, command.interspersed, words.iter().cloned())
+        .map_err(|text| Failure::usage(command, text))?;
+    let args = match parsed {
+        Parsed::Help => return help::command(command),
+        Parsed::Matches(args) => args,
+    };
+    if let Some(complaint) = command
+        .count
+        .complaint(&format!("hull {}", command.name()), args.args().len())
+    {
+        return Err(Failure::usage(command, complaint).code(FAILED));
+    }
+    refuse(&args, command.name())?;
+    let context = Context::resolve(globals)?;
+    (command.run)(&args, &context)
+}
+
+/// Refuses the flags that are known and not there.
+fn refuse(args: &Matches, command: &str) -> Result<()> {
+    let Some((flag, reason)) = args.refused() else {
+        return Ok(());
+    };
+    let of = if command.is_empty() {
+        String::new()
+    } else {
+        format!(" of 'hull {command}'")
+    };
+    Err(Failure::new(format!("the flag --{}{of} is refused: {reason}", flag.long)).code(USAGE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_found_or_refused_by_name() {
+        let error = |line: &str| {
+            let words = line.split_whitespace().map(str::to_owned).collect();
+            dispatch(words).unwrap_err().text()
+        };
+        insta::assert_snapshot!(error("build ."), @"error: 'hull build' is not there yet");
+        insta::assert_snapshot!(error("container prune"), @"error: 'hull container prune' is not there yet");
+        insta::assert_snapshot!(error("rnu x"), @r"
+        error: unknown command: hull rnu
+        hint: did you mean 'hull run'?
+        ");
+        insta::assert_snapshot!(error("frobnicate"), @r"
+        error: unknown command: hull frobnicate
+        hint: run 'hull --help' for the commands
+        ");
+        insta::assert_snapshot!(error("-H tcp://x ps"), @"error: the flag --host is refused: hull has no daemon to connect to: every command does its own work on this host");
+        insta::assert_snapshot!(error("run --gpus all x"), @"error: the flag --gpus of 'hull run' is refused: GPUs come in a later version; --device passes single device nodes");
+        insta::assert_snapshot!(error("run"), @r"
+        error: 'hull run' requires at least 1 argument
+
+        Usage:  hull run [OPTIONS] IMAGE [COMMAND] [ARG...]
+
+        Run 'hull run --help' for more information
+        ");
+        insta::assert_snapshot!(error("stop -t x a"), @r#"
+        error: invalid argument "x" for "-t, --timeout" flag: strconv.ParseInt: parsing "x": invalid syntax
+
+        Usage:  hull stop [OPTIONS] CONTAINER [CONTAINER...]
+
+        Run 'hull stop --help' for more information
+        "#);
+    }
+}

@@ -1,0 +1,63 @@
+//! Every environment variable that hull reads. No other file reads the environment, except to pass a variable on to a
+//! container by name (`-e NAME`).
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// A variable: its name, and what it does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Variable {
+    /// The name.
+    pub(crate) name: &'static str,
+    /// One sentence for the manual.
+    pub(crate) help: &'static str,
+}
+
+macro_rules! variables {
+    ($($ident:ident = $name:literal, $help:literal;)*) => {
+        $(pub(crate) const $ident: Variable = Variable { name: $name, help: $help };)*
+        /// All of them, in the order of the manual.
+        pub(crate) const ALL: &[Variable] = &[$($ident),*];
+    };
+}
+
+variables! {
+    HULL_ROOT = "HULL_ROOT", "Where images and containers are kept, unless --root says otherwise";
+    HULL_RUN_ROOT = "HULL_RUN_ROOT", "Where the state of running containers is kept, unless --run-root says otherwise";
+    HULL_CONFIG = "HULL_CONFIG", "The configuration file, unless --config-file says otherwise";
+    DOCKER_CONFIG = "DOCKER_CONFIG", "The folder of Docker's config.json with its registry credentials, unless --config says otherwise";
+    DOCKER_DEFAULT_PLATFORM = "DOCKER_DEFAULT_PLATFORM", "The platform of images, unless --platform says otherwise";
+    DOCKER_HOST = "DOCKER_HOST", "Refused when it is set and hull is called as docker: hull has no daemon to connect to";
+    XDG_DATA_HOME = "XDG_DATA_HOME", "Without root: images and containers are kept below it (default ~/.local/share)";
+    XDG_RUNTIME_DIR = "XDG_RUNTIME_DIR", "Without root: the state of running containers is kept below it";
+    XDG_CONFIG_HOME = "XDG_CONFIG_HOME", "Without root: hull/config.toml is looked for below it (default ~/.config)";
+    HOME = "HOME", "The home folder that the defaults above start from";
+    PATH = "PATH", "Where credential helpers (docker-credential-NAME) are looked for";
+    NO_COLOR = "NO_COLOR", "Nothing hull prints is coloured; the variable is accepted so that scripts may set it";
+}
+
+impl Variable {
+    /// The value, unless it is empty: an empty variable counts as unset.
+    pub(crate) fn get(self) -> Option<OsString> {
+        std::env::var_os(self.name).filter(|value| !value.is_empty())
+    }
+
+    /// The value as a path.
+    pub(crate) fn path(self) -> Option<PathBuf> {
+        self.get().map(PathBuf::from)
+    }
+
+    /// The value as text; `None` where it is no UTF-8.
+    pub(crate) fn text(self) -> Option<String> {
+        self.get().and_then(|value| value.into_string().ok())
+    }
+}
+
+/// A variable of the user's own, which `-e NAME` passes on.
+pub(crate) fn passed_on(name: &str) -> Option<String> {
+    // Names with `=` or NUL cannot be in the environment, and asking for them would panic.
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return None;
+    }
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}

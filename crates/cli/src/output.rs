@@ -1,0 +1,27 @@
+//! What commands print: Docker's tables, Go's templates, JSON.
+//!
+//! Scripts read these texts, so they follow Docker's to the byte: Go's tabwriter lays the tables out, Go's `%g` rounds the
+//! sizes, Go's text/template is what `--format` takes.
+
+pub(crate) mod data;
+pub(crate) mod json;
+pub(crate) mod listing;
+pub(crate) mod size;
+pub(crate) mod table;
+pub(crate) mod template;
+pub(crate) mod text;
+
+use std::io::Write as _;
+
+use crate::error::Result;
+
+/// Writes `text` to standard output, whole.
+///
+/// # Errors
+/// If standard output cannot be written.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}

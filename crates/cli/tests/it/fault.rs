@@ -1,0 +1,190 @@
+//! kill -9 at any moment. What counts afterwards: every command still works, what it shows is true, and removing what it
+//! shows leaves nothing.
+
+use std::time::Duration;
+
+use hull_testkit::Host;
+
+use crate::machine;
+
+/// Who is killed.
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    Command,
+    Monitor,
+    Both,
+}
+
+/// A small generator (xorshift) with a seed that a failure prints.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+fn rounds(default: u64) -> u64 {
+    std::env::var("HULL_TEST_ROUNDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(default)
+}
+
+/// hull's processes of this host: commands and monitors.
+fn own(host: &Host) -> Vec<i32> {
+    let needle = host.path("");
+    let needle = needle.to_str().unwrap().trim_end_matches('/').as_bytes().to_vec();
+    let pids = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|e| e.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        program.to_string_lossy().contains("hull") && environment.windows(needle.len()).any(|w| w == needle)
+    })
+    .filter(|pid| u32::try_from(*pid) != Ok(std::process::id()))
+    .collect()
+}
+
+fn kill(pid: i32) {
+    if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
+
+/// Starts `hull ARGS`, kills the victim after a moment and waits for the command.
+fn interrupt(host: &Host, args: &[&str], victim: Victim, after: Duration) {
+    let mut command = host.spawn(args);
+    let pid = i32::try_from(command.id()).unwrap();
+    // The fault is injected at a time, not at a state: this is no wait.
+    std::thread::sleep(after);
+    let monitors = || own(host).into_iter().filter(|other| *other != pid);
+    match victim {
+        Victim::Command => kill(pid),
+        Victim::Monitor => monitors().for_each(kill),
+        Victim::Both => {
+            kill(pid);
+            monitors().for_each(kill);
+        }
+    }
+    // A command that lost its monitor may say so, but must not hang.
+    let ended = hull_testkit::wait::within(Duration::from_secs(15), || command.try_wait().unwrap());
+    if ended.is_none() {
+        command.kill().unwrap();
+        panic!(
+            "`hull {}` hangs after {victim:?} was killed after {after:?}",
+            args.join(" ")
+        );
+    }
+}
+
+/// Checks what `ps` shows against the kernel.
+fn check_truth(host: &Host, context: &str) {
+    let list = host.hull(["ps", "-a", "--no-trunc", "--format", "{{.ID}} {{.State}}"]);
+    assert_eq!(list.code(), 0, "{context}: {list:?}");
+    for line in list.stdout.lines() {
+        let (id, state) = line.split_once(' ').unwrap();
+        let pid = host.hull(["inspect", "-f", "{{.State.Pid}}", id]);
+        assert_eq!(pid.code(), 0, "{context}: {pid:?}");
+        let pid = pid.stdout.trim();
+        let lives = std::path::Path::new(&format!("/proc/{pid}/ns/pid")).exists();
+        match state {
+            "running" => assert!(
+                pid != "0" && lives,
+                "{context}: {id} is shown as running, its process {pid} is not"
+            ),
+            "exited" | "created" | "dead" => assert_eq!(pid, "0", "{context}: {id} is shown as {state}"),
+            other => panic!("{context}: {id} is {other}"),
+        }
+    }
+}
+
+fn remove_all(host: &Host, context: &str) {
+    let ids = host.ok(["ps", "-aq", "--no-trunc"]);
+    if !ids.is_empty() {
+        let run = host.hull(["rm", "-f"].into_iter().chain(ids.lines()));
+        assert_eq!(run.code(), 0, "{context}: {run:?}");
+    }
+    assert_eq!(host.ok(["ps", "-aq"]), "", "{context}");
+}
+
+#[test]
+fn privileged_kill_loop_over_run() {
+    let Some((host, image)) = machine() else { return };
+    host.ok(["run", "--rm", &image, "true"]);
+    let before = host.traces();
+    let seed = u64::from(std::process::id()) | 1;
+    let mut random = Random(seed);
+    for round in 0..rounds(60) {
+        let victim = [Victim::Command, Victim::Monitor, Victim::Both][usize::try_from(random.below(3)).unwrap()];
+        let after = Duration::from_micros(random.below(60_000));
+        let context = format!("seed {seed}, round {round}, {victim:?} after {after:?}");
+        let (name, args): (_, &[&str]) = match random.below(3) {
+            0 => ("detached", &["-d", "-p", "8080:80", "-m", "64m"]),
+            1 => ("attached", &["--tmpfs", "/x"]),
+            _ => ("removed", &["--rm"]),
+        };
+        let mut line = vec!["run", "--name", name];
+        line.extend(args);
+        let seconds = if random.below(2) == 0 { "0.01" } else { "1000" };
+        line.extend([image.as_str(), "sleep", seconds]);
+        interrupt(&host, &line, victim, after);
+        check_truth(&host, &context);
+        remove_all(&host, &context);
+    }
+    host.assert_clean(&before);
+    host.ok(["run", "--rm", "--name", "detached", "-p", "8080:80", &image, "true"]);
+}
+
+#[test]
+fn privileged_kill_loop_over_stop_and_rm() {
+    let Some((host, image)) = machine() else { return };
+    host.ok(["run", "--rm", &image, "true"]);
+    let before = host.traces();
+    let seed = u64::from(std::process::id()) | 1;
+    let mut random = Random(seed);
+    for round in 0..rounds(40) {
+        let victim = [Victim::Command, Victim::Monitor, Victim::Both][usize::try_from(random.below(3)).unwrap()];
+        let verb: &[&str] = match random.below(4) {
+            0 => &["stop", "-t", "0", "c"],
+            1 => &["rm", "-f", "c"],
+            2 => &["kill", "c"],
+            _ => &["exec", "c", "true"],
+        };
+        let after = Duration::from_micros(random.below(30_000));
+        let context = format!("seed {seed}, round {round}, {verb:?}, {victim:?} after {after:?}");
+        host.ok(["run", "-d", "--name", "c", "-p", "8080:80", &image, "sleep", "1000"]);
+        interrupt(&host, verb, victim, after);
+        check_truth(&host, &context);
+        remove_all(&host, &context);
+    }
+    host.assert_clean(&before);
+}
+
+#[test]
+fn privileged_kill_loop_over_pull() {
+    let Some((host, image)) = machine() else { return };
+    host.ok(["rmi", &image]);
+    let before = host.traces();
+    let mut random = Random(u64::from(std::process::id()) | 1);
+    for _ in 0..rounds(30) {
+        interrupt(
+            &host,
+            &["pull", "-q", &image],
+            Victim::Command,
+            Duration::from_micros(random.below(80_000)),
+        );
+        host.ok(["images"]);
+    }
+    host.ok(["pull", "-q", &image]);
+    assert_eq!(
+        host.ok(["run", "--rm", "--network", "none", &image, "echo", "whole"]),
+        "whole"
+    );
+    host.ok(["rmi", &image]);
+    host.assert_clean(&before);
+}
