@@ -3,7 +3,7 @@
 use hull_testkit::until;
 use serde_json::Value;
 
-use crate::{machine, shell, words};
+use crate::{machine, shell};
 
 #[test]
 fn privileged_a_container_from_create_to_rm() {
