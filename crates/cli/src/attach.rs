@@ -9,6 +9,8 @@ mod remote;
 mod session;
 mod signals;
 
+use std::os::fd::BorrowedFd;
+
 use crate::detach_keys::Watch;
 use crate::error::Result;
 use crate::terminal::{Raw, stdin_is_terminal};
@@ -26,6 +28,14 @@ pub(crate) enum Ending {
     Detached,
     /// This signal ended us; the container goes on.
     Signalled(i32),
+}
+
+/// The user's side: standard input, output and error output.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Local<'a> {
+    pub(crate) stdin: BorrowedFd<'a>,
+    pub(crate) stdout: BorrowedFd<'a>,
+    pub(crate) stderr: BorrowedFd<'a>,
 }
 
 /// What is attached, and how.
@@ -60,7 +70,12 @@ pub(crate) fn attach(remote: Remote, options: Options<'_>) -> Result<Ending> {
     } else {
         Vec::new()
     });
-    let mut session = session::Session::new(remote, &options, watch, signals, raw.as_ref())?;
+    let local = Local {
+        stdin: rustix::stdio::stdin(),
+        stdout: rustix::stdio::stdout(),
+        stderr: rustix::stdio::stderr(),
+    };
+    let mut session = session::Session::new(remote, local, &options, watch, signals, raw.as_ref())?;
     session.run()
 }
 

@@ -4,6 +4,8 @@
 //! `run(args, ctx)`. `main` looks its name up here and reads that one table.
 
 mod catalog;
+pub(crate) mod pull;
+pub(crate) mod rmi;
 
 pub(crate) use catalog::{COMMANDS, COMMON, GROUPS, Group, MISSING, find, nearest};
 

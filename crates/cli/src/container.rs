@@ -17,4 +17,4 @@ mod security;
 mod volume;
 
 pub(crate) use environment::read_environment;
-pub(crate) use request::{Surroundings, request};
+pub(crate) use request::{Surroundings, refuse_content_trust, request};

@@ -27,13 +27,17 @@ variables! {
     HULL_CONFIG = "HULL_CONFIG", "The configuration file, unless --config-file says otherwise";
     DOCKER_CONFIG = "DOCKER_CONFIG", "The folder of Docker's config.json with its registry credentials, unless --config says otherwise";
     DOCKER_DEFAULT_PLATFORM = "DOCKER_DEFAULT_PLATFORM", "The platform of images, unless --platform says otherwise";
-    DOCKER_HOST = "DOCKER_HOST", "Refused when it is set and hull is called as docker: hull has no daemon to connect to";
     XDG_DATA_HOME = "XDG_DATA_HOME", "Without root: images and containers are kept below it (default ~/.local/share)";
     XDG_RUNTIME_DIR = "XDG_RUNTIME_DIR", "Without root: the state of running containers is kept below it";
     XDG_CONFIG_HOME = "XDG_CONFIG_HOME", "Without root: hull/config.toml is looked for below it (default ~/.config)";
     HOME = "HOME", "The home folder that the defaults above start from";
     PATH = "PATH", "Where credential helpers (docker-credential-NAME) are looked for";
-    NO_COLOR = "NO_COLOR", "Nothing hull prints is coloured; the variable is accepted so that scripts may set it";
+    HTTP_PROXY = "HTTP_PROXY", "The proxy for registries over plain HTTP";
+    HTTP_PROXY_LOWER = "http_proxy", "The same";
+    HTTPS_PROXY = "HTTPS_PROXY", "The proxy for registries over HTTPS";
+    HTTPS_PROXY_LOWER = "https_proxy", "The same";
+    NO_PROXY = "NO_PROXY", "Hosts and domains that are asked without a proxy, separated by commas";
+    NO_PROXY_LOWER = "no_proxy", "The same";
 }
 
 impl Variable {

@@ -61,6 +61,8 @@ impl Failure {
     pub(crate) fn kind(&self) -> Option<ErrorKind> {
         self.error.chain().find_map(|e| {
             None.or_else(|| e.downcast_ref().map(hull_engine::Error::kind))
+                .or_else(|| e.downcast_ref().map(hull_registry::Error::kind))
+                .or_else(|| e.downcast_ref().map(hull_store::Error::kind))
                 .or_else(|| e.downcast_ref().map(hull_spec::Error::kind))
         })
     }

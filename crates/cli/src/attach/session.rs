@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::remote::Event;
 use super::signals::{Ask, PIPE, Signals};
-use super::{Ending, Options, Remote};
+use super::{Ending, Local, Options, Remote};
 use crate::detach_keys::Watch;
 use crate::error::Result;
 use crate::terminal::{self, Raw};
@@ -18,15 +18,15 @@ const INPUT_PIECE: usize = 32 << 10;
 const OUTPUT_PIECE: usize = 4096;
 
 /// One of our outputs and what is still to be written there.
-struct Output {
-    fd: BorrowedFd<'static>,
+struct Output<'a> {
+    fd: BorrowedFd<'a>,
     pending: Vec<u8>,
     written: usize,
     wanted: bool,
 }
 
-impl Output {
-    fn new(fd: BorrowedFd<'static>, wanted: bool) -> Self {
+impl<'a> Output<'a> {
+    fn new(fd: BorrowedFd<'a>, wanted: bool) -> Self {
         Self {
             fd,
             pending: Vec::new(),
@@ -77,8 +77,9 @@ pub(super) struct Session<'a> {
     /// Whether the remote's input is to be closed once `to_remote` is written.
     closing: bool,
     to_remote: Vec<u8>,
-    stdout: Output,
-    stderr: Output,
+    stdin: BorrowedFd<'a>,
+    stdout: Output<'a>,
+    stderr: Output<'a>,
     /// How the process ended, once that is known. The session goes on until its output is written.
     ended: Option<Ending>,
 }
@@ -86,6 +87,7 @@ pub(super) struct Session<'a> {
 impl<'a> Session<'a> {
     pub(super) fn new(
         remote: Remote,
+        local: Local<'a>,
         options: &Options<'a>,
         watch: Watch,
         signals: Signals,
@@ -102,8 +104,9 @@ impl<'a> Session<'a> {
             reading: options.stdin,
             closing: false,
             to_remote: Vec::new(),
-            stdout: Output::new(rustix::stdio::stdout(), options.stdout),
-            stderr: Output::new(rustix::stdio::stderr(), options.stderr),
+            stdin: local.stdin,
+            stdout: Output::new(local.stdout, options.stdout),
+            stderr: Output::new(local.stderr, options.stderr),
             ended: None,
         };
         session.resize();
@@ -152,7 +155,7 @@ impl<'a> Session<'a> {
         let mut waits: Vec<(Part, BorrowedFd<'_>, PollFlags)> =
             vec![(Part::Signals, self.signals.as_fd(), PollFlags::IN)];
         if self.reading && self.to_remote.is_empty() {
-            waits.push((Part::Stdin, rustix::stdio::stdin(), PollFlags::IN));
+            waits.push((Part::Stdin, self.stdin, PollFlags::IN));
         }
         if !self.stdout.is_empty() {
             waits.push((Part::Stdout, self.stdout.fd, PollFlags::OUT));
@@ -243,7 +246,7 @@ impl<'a> Session<'a> {
     /// Reads standard input. Returns whether the user left.
     fn type_in(&mut self) -> Result<bool, Errno> {
         let mut buffer = [0u8; INPUT_PIECE];
-        let read = match rustix::io::read(rustix::stdio::stdin(), &mut buffer) {
+        let read = match rustix::io::read(self.stdin, &mut buffer) {
             Ok(n) => n,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
             // A terminal that hung up, or that we may not read from the background.
@@ -278,3 +281,6 @@ enum Part {
     RemoteInput,
     RemoteOutput,
 }
+
+#[cfg(test)]
+mod tests;

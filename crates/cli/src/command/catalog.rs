@@ -3,7 +3,7 @@
 use super::Command;
 
 /// All commands that work, in the order of help.
-pub(crate) const COMMANDS: &[&Command] = &[];
+pub(crate) const COMMANDS: &[&Command] = &[&super::pull::COMMAND, &super::rmi::COMMAND];
 
 /// A group of commands, such as `hull container`.
 #[derive(Debug)]

@@ -328,17 +328,21 @@ fn refuse(args: &Matches) -> Result<(), String> {
         "hull runs containers itself and calls no other runtime",
     )?;
     only("isolation", &["default"], "it is for Windows containers")?;
-    if !args.on_by_default("disable-content-trust") {
-        return Err(
-            "--disable-content-trust=false: checking Docker's old signatures (Notary v1) is not there".to_owned(),
-        );
-    }
+    refuse_content_trust(args)?;
     if let Some(device) = args.values("device").find(|d| is_cdi(d)) {
         return Err(format!(
             "--device {device}: devices by CDI name come in a later version"
         ));
     }
     Ok(())
+}
+
+/// Docker Content Trust is off unless it is asked for, and asking for it is refused.
+pub(crate) fn refuse_content_trust(args: &Matches) -> Result<(), String> {
+    if args.on_by_default("disable-content-trust") {
+        return Ok(());
+    }
+    Err("--disable-content-trust=false: checking Docker's old signatures (Notary v1) is not there".to_owned())
 }
 
 /// `vendor.com/class=name` (Container Device Interface).

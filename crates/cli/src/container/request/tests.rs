@@ -41,7 +41,11 @@ fn pruned(value: Value) -> Value {
             .into_iter()
             .filter_map(|(key, value)| {
                 let set = matches!(key.as_str(), "ExposedPorts" | "Volumes" | "Labels" | "Tmpfs");
-                let value = if set { value } else { pruned(value) };
+                let mut value = if set { value } else { pruned(value) };
+                if let (true, Value::Array(list)) = (matches!(key.as_str(), "Env" | "Binds"), &mut value) {
+                    // Docker's client keeps these in a map, in no order.
+                    list.sort_by_key(Value::to_string);
+                }
                 let empty = [json!(null), json!(""), json!(0), json!(false), json!([]), json!({})].contains(&value)
                     || (key == "MemorySwappiness" && value == json!(-1))
                     || (key == "ConsoleSize" && value == json!([0, 0]));
