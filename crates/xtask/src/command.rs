@@ -14,7 +14,8 @@ pub(crate) fn cargo() -> Command {
 
 /// Prints `command` as a person would type it.
 pub(crate) fn announce(command: &Command) {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let program = std::path::Path::new(command.get_program());
+    let words = std::iter::once(program.file_name().unwrap_or(command.get_program())).chain(command.get_args());
     let words: Vec<_> = words.map(|word| quote(&word.to_string_lossy())).collect();
     println!("\n$ {}", words.join(" "));
 }

@@ -124,11 +124,16 @@ pub(crate) fn debian(folder: &Path) -> Result<Named> {
     let (tar, blob) = (folder.join("debian.tar"), folder.join("debian.tar.gz"));
     if !tar.is_file() {
         if crate::command::find("mmdebstrap").is_none() {
-            crate::packages::install(&["mmdebstrap"])?;
+            crate::packages::install(&["mmdebstrap", "debian-archive-keyring"])?;
         }
         let part = folder.join("debian.tar.part");
         let mut bootstrap = Command::new("mmdebstrap");
         bootstrap.args(["--quiet", "--variant=minbase", "--format=tar"]);
+        // Ubuntu has the keys, but does not trust them for its own archive.
+        let keys = Path::new("/usr/share/keyrings/debian-archive-keyring.gpg");
+        if keys.is_file() {
+            bootstrap.arg("--keyring").arg(keys);
+        }
         bootstrap
             .arg("--include=python3,perl,gcc,libc6-dev,curl,ca-certificates")
             .arg("stable")

@@ -44,14 +44,32 @@ fn check(root: &Path) -> Result<Vec<Breach>> {
 
 /// The files that belong to the tree, relative to `root`: tracked ones and new ones, ignored ones not.
 fn files(root: &Path) -> Result<Vec<PathBuf>> {
+    if !root.join(".git").exists() {
+        let mut files = Vec::new();
+        walk(root, Path::new(""), &mut files)?;
+        return Ok(files);
+    }
     let mut command = Command::new("git");
-    command
-        .arg("-C")
-        .arg(root)
-        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+    // A checkout may belong to another user than the one who checks it.
+    command.args(["-c", "safe.directory=*", "-C"]).arg(root);
+    command.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
     let list = crate::command::output(&mut command).context("list the tree's files")?;
     let files = list.split('\0').filter(|file| !file.is_empty()).map(PathBuf::from);
     Ok(files.filter(|file| root.join(file).is_file()).collect())
+}
+
+/// Every file of an unpacked archive of the tree, but for what a build made.
+fn walk(root: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in std::fs::read_dir(root.join(folder)).with_context(|| format!("list {}", folder.display()))? {
+        let entry = entry?;
+        let path = folder.join(entry.file_name());
+        if entry.file_type()?.is_file() {
+            files.push(path);
+        } else if entry.file_type()?.is_dir() && path != Path::new("target") {
+            walk(root, &path, files)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

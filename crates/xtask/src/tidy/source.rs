@@ -134,7 +134,10 @@ pub(super) fn check(file: &Path, source: &str) -> Vec<Breach> {
     if is_root && !source.starts_with("//!") {
         breaches.push(format!("{path}: a crate opens with its job, `//! ..`"));
     }
-    let is_test = path.contains("/tests/") || path.contains("/benches/") || path.contains("/fuzz/");
+    let is_test = path.contains("/tests/")
+        || path.contains("/benches/")
+        || path.contains("/examples/")
+        || path.contains("/fuzz/");
     if is_test {
         return breaches;
     }
