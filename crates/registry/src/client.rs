@@ -78,8 +78,9 @@ impl Client {
             authorization: self.auth.known(&root.origin, &scope),
             form: None,
         };
-        // Two answers at the most: a token that has meanwhile ended, then a fresh one.
-        for _ in 0..2 {
+        // What was accepted before may have ended meanwhile; what is fresh and refused will be refused again.
+        let stale = request.authorization.is_some();
+        for _ in 0..=usize::from(stale) {
             let response = self.exchange(&request)?;
             if response.status != 401 || response.redirected {
                 return Ok(response);

@@ -18,8 +18,8 @@ const LAYERS_MAX: usize = 500;
 /// A document of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Document {
-    Image(Manifest),
-    Index(Index),
+    Image(Box<Manifest>),
+    Index(Box<Index>),
 }
 
 /// A document with the bytes that its digest is of.
@@ -215,11 +215,11 @@ pub(crate) fn parse(
         _ => {}
     }
     if is_index {
-        return Ok(Document::Index(serde_json::from_slice(bytes).map_err(json)?));
+        return Ok(Document::Index(Box::new(serde_json::from_slice(bytes).map_err(json)?)));
     }
     let manifest: Manifest = serde_json::from_slice(bytes).map_err(json)?;
     check_image(&manifest, reference)?;
-    Ok(Document::Image(manifest))
+    Ok(Document::Image(Box::new(manifest)))
 }
 
 /// Whether this is an image that can run, not one of the many other things that registries keep.

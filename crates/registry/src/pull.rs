@@ -136,7 +136,7 @@ impl Pull<'_> {
             None => {
                 self.announce();
                 // What HEAD cannot answer the GET that follows will, or it will say why not.
-                let Ok(Some(digest)) = self.from_any(|source| {
+                let Ok(Some(digest)) = self.ask_each(|source| {
                     let client = &self.shared.client;
                     client.patiently(source, &self.shared.cancel, || {
                         client.head(source, Which::of(self.reference))
@@ -183,7 +183,7 @@ impl Pull<'_> {
                     return Ok(Described {
                         target,
                         manifest_digest: at.digest.clone(),
-                        manifest: manifest.clone(),
+                        manifest: (**manifest).clone(),
                         config_bytes,
                         config,
                     });
@@ -215,7 +215,7 @@ impl Pull<'_> {
 
     fn fetch(&self, which: Which<'_>) -> Result<Fetched, Error> {
         let client = &self.shared.client;
-        self.from_any(|source| {
+        self.ask_each(|source| {
             client.patiently(source, &self.shared.cancel, || {
                 client.document(source, self.reference, which)
             })
@@ -223,7 +223,7 @@ impl Pull<'_> {
     }
 
     /// Asks the sources in turn until one can answer; what the registry itself says is final.
-    fn from_any<T>(&self, act: impl Fn(&Source) -> Result<T, Error>) -> Result<T, Error> {
+    fn ask_each<T>(&self, act: impl Fn(&Source) -> Result<T, Error>) -> Result<T, Error> {
         let mut last = Error::Cancelled;
         for source in &self.sources {
             match act(source) {
@@ -250,18 +250,23 @@ impl Pull<'_> {
         self.lease.protect([&descriptor.digest])?;
         let bytes = match blob::read(self.store, &descriptor.digest, descriptor.size) {
             Ok(bytes) => bytes,
-            Err(_) => self.from_any(|source| self.small_blob(source, descriptor, &what))?,
+            Err(_) => self.ask_each(|source| self.small_blob(source, descriptor, &what))?,
         };
         let config: ImageConfig = serde_json::from_slice(&bytes).map_err(|source| Error::Json {
             what: what.clone(),
             source,
         })?;
+        let malformed = |reason: String| Error::Malformed {
+            what: what.clone(),
+            reason,
+        };
+        // A sequence could stand for the object of the same fields; and without its layers it is no image's config.
+        if !bytes.trim_ascii_start().starts_with(b"{") || config.rootfs.kind != "layers" {
+            return Err(malformed("invalid rootfs in image configuration".to_owned()));
+        }
         let (named, given) = (config.rootfs.diff_ids.len(), manifest.layers.len());
         if named != given {
-            return Err(Error::Malformed {
-                what,
-                reason: format!("it names {named} layers, and the manifest {given}"),
-            });
+            return Err(malformed(format!("it names {named} layers, and the manifest {given}")));
         }
         self.keep(&bytes, &descriptor.digest)?;
         Ok((bytes, config))

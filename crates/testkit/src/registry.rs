@@ -48,6 +48,8 @@ struct Shared {
     seen: Mutex<Vec<Seen>>,
     login: Mutex<Login>,
     tokens: AtomicU64,
+    /// Bodies that are being sent now, and the most that ever were at once.
+    sending: Mutex<(usize, usize)>,
     stop: AtomicBool,
 }
 
@@ -236,6 +238,12 @@ impl Registry {
     #[must_use]
     pub fn sent(&self, path: &str) -> u64 {
         self.seen(path).iter().map(Seen::sent).sum()
+    }
+
+    /// The most answers with a body of more than 2 KiB that were ever on their way at once.
+    #[must_use]
+    pub fn most_at_once(&self) -> usize {
+        lock(&self.shared.sending).1
     }
 
     /// Forgets what was seen.

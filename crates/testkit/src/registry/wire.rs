@@ -30,7 +30,17 @@ pub(super) fn converse(stream: &TcpStream, shared: &Arc<Shared>) {
             .is_some_and(|value| value.eq_ignore_ascii_case("close"));
         lock(&shared.seen).push(request);
         // The peer may have left: then there is nobody to tell.
-        if !write(stream, &reply, head, &sent, shared).unwrap_or(false) || last {
+        let counted = reply.body.len() > 2 * PIECE;
+        if counted {
+            let mut sending = lock(&shared.sending);
+            sending.0 += 1;
+            sending.1 = sending.1.max(sending.0);
+        }
+        let open = write(stream, &reply, head, &sent, shared).unwrap_or(false);
+        if counted {
+            lock(&shared.sending).0 -= 1;
+        }
+        if !open || last {
             let _ = stream.shutdown(std::net::Shutdown::Both);
             return;
         }
