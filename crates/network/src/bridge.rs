@@ -111,21 +111,8 @@ fn make(settings: &Settings, socket: &Netlink, folder: &Path, mut network: Netwo
             .any(|(i, a)| *i == index && a.address == network.gateway),
         None => false,
     };
-    let ops = plan(
-        &network,
-        there.is_some(),
-        addressed,
-        Path::new("/proc/sys/net/ipv6").exists(),
-    );
-    link::execute(socket, &ops, None)?;
-    // What is undone if the rest fails: only what we made.
-    let made: Vec<LinkOp> = if there.is_none() {
-        vec![LinkOp::Remove {
-            link: network.bridge.clone(),
-        }]
-    } else {
-        Vec::new()
-    };
+    let ops = plan(&network, there.is_some(), addressed, link::has_ipv6(network.mtu));
+    let made = link::execute(socket, &ops, None)?;
     let finish = || -> Result<u32> {
         firewall::execute(settings, &firewall::base(&networks(settings)?, &plans(settings)?))?;
         // Only now, for the rules just made keep everybody else off the host's 127.0.0.1.
@@ -136,6 +123,37 @@ fn make(settings: &Settings, socket: &Netlink, folder: &Path, mut network: Netwo
     network.index = finish().map_err(|e| e.with_undo(link::undo(socket, &made)))?;
     state::write(&file, &network)?;
     Ok(network)
+}
+
+/// Removes the default network: bridge, table, files. For a host that is to be left as it was found; its containers lose
+/// their network. Forwarding is turned off again if we had turned it on.
+///
+/// # Errors
+/// What could not be removed.
+pub fn remove(settings: &Settings) -> Result<()> {
+    let folder = settings.folder(DEFAULT);
+    let Some(network) = find(settings)? else { return Ok(()) };
+    let _lock = Lock::take(&folder.join("lock"))?;
+    let socket = Netlink::route().map_err(|source| Error::Socket {
+        act: "open the kernel's route socket",
+        source,
+    })?;
+    let mut ops = Vec::new();
+    if index(&socket, &network.bridge)?.is_some() {
+        ops.push(LinkOp::Remove { link: network.bridge });
+    }
+    if network.opened_forwarding {
+        ops.push(LinkOp::Set {
+            key: "net/ipv4/ip_forward".into(),
+            value: "0".into(),
+        });
+    }
+    link::execute(&socket, &ops, None)?;
+    firewall::execute(
+        settings,
+        &[firewall::FirewallOp::AddTable, firewall::FirewallOp::RemoveTable],
+    )?;
+    std::fs::remove_dir_all(&folder).map_err(Error::file("remove", folder))
 }
 
 fn plan(network: &Network, there: bool, addressed: bool, ipv6: bool) -> Vec<LinkOp> {
@@ -272,4 +290,42 @@ fn addresses(socket: &Netlink) -> Result<Vec<(u32, Subnet)>> {
         source,
     })?;
     Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bridge_is_planned() {
+        let show = |there, addressed, ipv6| {
+            let ops = plan(&lease::example("172.17.0.0/16"), there, addressed, ipv6);
+            ops.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        };
+        insta::assert_snapshot!(show(false, false, true), @r"
+        add bridge `hull0` (mac 02:42:ac:11:00:01, mtu 1500)
+        set net/ipv6/conf/hull0/disable_ipv6 to 1
+        add address 172.17.0.1/16 to `hull0`
+        set `hull0` up
+        set net/ipv4/ip_forward to 1
+        ");
+        insta::assert_snapshot!(show(true, true, false), @r"
+        set `hull0` up
+        set net/ipv4/ip_forward to 1
+        ");
+    }
+
+    #[test]
+    fn the_first_free_subnet_is_chosen() {
+        let check = |taken: &[&str], expected: Option<&str>| {
+            let taken: Vec<Subnet> = taken.iter().map(|t| t.parse().unwrap()).collect();
+            let chosen = choose(&Settings::new("/run/hull/networks").subnets, &taken);
+            assert_eq!(chosen.map(|s| s.to_string()).as_deref(), expected, "{taken:?}");
+        };
+        check(&[], Some("172.17.0.0/16"));
+        check(&["172.17.0.0/16", "172.18.9.0/24"], Some("172.19.0.0/16"));
+        check(&["172.16.0.0/12"], Some("192.168.0.0/20"));
+        check(&["172.16.0.0/12", "192.168.0.0/17"], Some("192.168.128.0/20"));
+        check(&["172.0.0.0/8", "192.168.0.0/16"], None);
+    }
 }

@@ -58,6 +58,8 @@ pub struct EndpointPlan {
     pub gateway: Ipv4Addr,
     /// Bytes.
     pub mtu: u32,
+    /// Whether the kernel would give the links IPv6 addresses, unless told not to.
+    pub kernel_ipv6: bool,
     /// Its published ports.
     pub ports: Vec<Published>,
 }
@@ -96,9 +98,12 @@ impl EndpointPlan {
             mac: self.mac,
             mtu: self.mtu,
         }];
-        if hairpin {
-            ops.push(LinkOp::Hairpin {
-                port: self.link.clone(),
+        let no_ipv6 = self.kernel_ipv6;
+        if hairpin || no_ipv6 {
+            ops.push(LinkOp::Tune {
+                link: self.link.clone(),
+                hairpin,
+                no_ipv6,
             });
         }
         ops
@@ -107,21 +112,26 @@ impl EndpointPlan {
     /// What the container's own namespace needs once the pair is there.
     #[must_use]
     pub fn inside(&self) -> Vec<LinkOp> {
-        vec![
-            LinkOp::Up { link: "lo".into() },
-            LinkOp::AddAddress {
-                link: self.peer.clone(),
-                address: self.address,
-                prefix: self.prefix,
-            },
-            LinkOp::Up {
-                link: self.peer.clone(),
-            },
-            LinkOp::AddDefaultRoute {
-                via: self.gateway,
-                link: self.peer.clone(),
-            },
-        ]
+        let peer = || self.peer.clone();
+        let mut ops = vec![LinkOp::Up { link: "lo".into() }];
+        if self.kernel_ipv6 {
+            ops.push(LinkOp::Tune {
+                link: peer(),
+                hairpin: false,
+                no_ipv6: true,
+            });
+        }
+        ops.push(LinkOp::AddAddress {
+            link: peer(),
+            address: self.address,
+            prefix: self.prefix,
+        });
+        ops.push(LinkOp::Up { link: peer() });
+        ops.push(LinkOp::AddDefaultRoute {
+            via: self.gateway,
+            link: peer(),
+        });
+        ops
     }
 }
 
@@ -147,10 +157,7 @@ pub fn allocate(
     if !plan.ports.is_empty()
         && let Err(e) = publish(settings, &plan, alive)
     {
-        let undo = unlease(&settings.folder(&network.name), &plan)
-            .err()
-            .into_iter()
-            .collect();
+        let undo = release(settings, &plan).err().into_iter().collect();
         return Err(e.with_undo(undo));
     }
     Ok(Endpoint { plan, reservation })
@@ -199,6 +206,7 @@ fn lease(
         prefix: network.subnet.prefix,
         gateway: network.gateway,
         mtu: network.mtu,
+        kernel_ipv6: link::has_ipv6(network.mtu),
         ports: reservation.ports.clone(),
         id: id.clone(),
     };
@@ -315,7 +323,7 @@ pub fn attach(plan: &EndpointPlan, netns: Netns<'_>) -> Result<()> {
         act: "open the kernel's route socket",
         source,
     })?;
-    link::execute(&socket, &plan.outside(link::bridges_filter()), Some(netns))
+    link::execute(&socket, &plan.outside(link::bridges_filter()), Some(netns)).map(drop)
 }
 
 /// Gives the container's end its address and route, and `lo` its life, from within the container's namespace. For the
@@ -340,7 +348,7 @@ fn inside(ops: &[LinkOp]) -> Result<()> {
         act: "open the container's route socket",
         source,
     })?;
-    link::execute(&socket, ops, None)
+    link::execute(&socket, ops, None).map(drop)
 }
 
 /// As [`configure_inside`], from outside: the calling thread enters `netns` to open the socket and returns to its own
@@ -350,7 +358,7 @@ fn inside(ops: &[LinkOp]) -> Result<()> {
 /// The kernel's.
 pub fn configure(plan: &EndpointPlan, netns: BorrowedFd<'_>) -> Result<()> {
     let socket = socket_in(netns)?;
-    link::execute(&socket, &plan.inside(), None)
+    link::execute(&socket, &plan.inside(), None).map(drop)
 }
 
 /// A route socket of `netns` belongs to it for ever, wherever its opener goes.
@@ -386,11 +394,6 @@ fn free(settings: &Settings, folder: &Path, plan: &EndpointPlan) -> Result<()> {
     if !plan.ports.is_empty() {
         firewall::withdraw(settings, plan)?;
     }
-    state::remove(&lease::path(folder, plan.address))
-}
-
-fn unlease(folder: &Path, plan: &EndpointPlan) -> Result<()> {
-    let _lock = Lock::take(&folder.join("lock"))?;
     state::remove(&lease::path(folder, plan.address))
 }
 
@@ -453,4 +456,67 @@ pub(crate) fn random_id() -> Result<String> {
         }
     }
     Ok(text)
+}
+
+/// An endpoint for tests.
+#[cfg(test)]
+pub(crate) fn example() -> EndpointPlan {
+    let address = Ipv4Addr::new(172, 17, 0, 2);
+    EndpointPlan {
+        id: "e".repeat(64),
+        container: "c".repeat(64),
+        network: "bridge".into(),
+        network_id: "0".repeat(64),
+        bridge: "hull0".into(),
+        link: "vetheeeeeee".into(),
+        peer: "eth0".into(),
+        mac: Mac::of(address),
+        address,
+        prefix: 16,
+        gateway: Ipv4Addr::new(172, 17, 0, 1),
+        mtu: 1500,
+        kernel_ipv6: true,
+        ports: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_planned() {
+        let show = |ops: Vec<LinkOp>| ops.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        insta::assert_snapshot!(show(example().outside(true)), @r"
+        add veth `vetheeeeeee` on `hull0` with peer `eth0` (mac 02:42:ac:11:00:02, mtu 1500)
+        tune `vetheeeeeee` (hairpin true, no IPv6 true)
+        ");
+        insta::assert_snapshot!(show(example().inside()), @r"
+        set `lo` up
+        tune `eth0` (hairpin false, no IPv6 true)
+        add address 172.17.0.2/16 to `eth0`
+        set `eth0` up
+        add default route via 172.17.0.1 by `eth0`
+        ");
+        let old = EndpointPlan {
+            kernel_ipv6: false,
+            ..example()
+        };
+        assert_eq!(old.outside(false).len(), 1);
+        assert_eq!(old.inside().len(), 4);
+    }
+
+    #[test]
+    fn a_lease_is_read_back() {
+        let text = serde_json::to_string(&example()).unwrap();
+        assert_eq!(serde_json::from_str::<EndpointPlan>(&text).unwrap(), example());
+    }
+
+    #[test]
+    fn ids_are_random_and_whole() {
+        let (a, b) = (random_id().unwrap(), random_id().unwrap());
+        assert_eq!(a.len(), 64);
+        assert!(a.bytes().all(|c| c.is_ascii_hexdigit()));
+        assert_ne!(a, b);
+    }
 }

@@ -181,21 +181,36 @@ pub(crate) fn exists(settings: &Settings) -> Result<bool> {
     }
 }
 
-/// Takes an endpoint's ports out of the maps. Ports, or a table, that are gone already are as good.
+/// Takes an endpoint's ports out of the maps: those entries that name its address, for a port may be another's by now.
+/// Ports, or a table, that are gone already are as good. The caller holds the network's lock, so nobody else gets the
+/// address meanwhile.
 pub(crate) fn withdraw(settings: &Settings, plan: &EndpointPlan) -> Result<()> {
-    let ops: Vec<_> = rules::publish(plan).iter().filter_map(FirewallOp::inverse).collect();
-    match execute(settings, &ops) {
-        Err(Error::Firewall { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            // One of them is missing, and the transaction with it: one by one, then.
-            for op in ops {
-                match execute(settings, std::slice::from_ref(&op)) {
-                    Err(Error::Firewall { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-                    other => other?,
-                }
-            }
-            Ok(())
+    let failed = |source| Error::Firewall {
+        act: "look for a port".into(),
+        table: settings.table.clone(),
+        source,
+    };
+    let socket = Netlink::netfilter().map_err(failed)?;
+    let mut ops = Vec::new();
+    for op in rules::publish(plan) {
+        let FirewallOp::AddElement(element) = op else { continue };
+        let mut own = false;
+        let look =
+            |_, payload: &[u8]| own |= encode::value(payload).is_some_and(|v| v == encode::bytes(&element.value));
+        match socket
+            .ask(&mut encode::look(&settings.table, &element), look)
+            .map_err(failed)?
+        {
+            None if own => ops.push(FirewallOp::RemoveElement(element)),
+            None => {}
+            Some(refusal) if refusal.errno == rustix::io::Errno::NOENT => {}
+            Some(refusal) => return Err(failed(refusal.into_io())),
         }
-        other => other,
+    }
+    if ops.is_empty() {
+        Ok(())
+    } else {
+        execute(settings, &ops)
     }
 }
 

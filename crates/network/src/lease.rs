@@ -118,30 +118,31 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<Found>> {
     Ok(found)
 }
 
+/// A network for tests.
+#[cfg(test)]
+pub(crate) fn example(subnet: &str) -> Network {
+    let subnet: crate::Subnet = subnet.parse().unwrap();
+    Network {
+        name: crate::network::DEFAULT.into(),
+        id: "0".repeat(64),
+        bridge: "hull0".into(),
+        subnet,
+        gateway: subnet.gateway(),
+        mtu: 1500,
+        masquerade: true,
+        opened_forwarding: false,
+        index: 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::DEFAULT;
-
-    fn network(subnet: &str) -> Network {
-        let subnet: crate::Subnet = subnet.parse().unwrap();
-        Network {
-            name: DEFAULT.into(),
-            id: "0".repeat(64),
-            bridge: "hull0".into(),
-            subnet,
-            gateway: subnet.gateway(),
-            mtu: 1500,
-            masquerade: true,
-            opened_forwarding: false,
-            index: 0,
-        }
-    }
 
     #[test]
     fn candidates_come_once_each_and_go_on_behind_the_last() {
         let check = |subnet: &str, last: Option<&str>, expected: &[&str]| {
-            let got: Vec<_> = candidates(&network(subnet), last.map(|l| l.parse().unwrap()))
+            let got: Vec<_> = candidates(&example(subnet), last.map(|l| l.parse().unwrap()))
                 .map(|a| a.to_string())
                 .collect();
             assert_eq!(got, expected, "{subnet} {last:?}");
@@ -167,6 +168,6 @@ mod tests {
             &["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6"],
         );
         check("10.0.0.4/30", None, &["10.0.0.6"]);
-        assert_eq!(candidates(&network("172.17.0.0/16"), None).count(), 65533);
+        assert_eq!(candidates(&example("172.17.0.0/16"), None).count(), 65533);
     }
 }

@@ -36,10 +36,14 @@ pub enum LinkOp {
         /// Bytes.
         mtu: u32,
     },
-    /// A port of a bridge may send back what it received.
-    Hairpin {
-        /// The port.
-        port: String,
+    /// What a link is told before it is used.
+    Tune {
+        /// The link.
+        link: String,
+        /// Whether it, a port of a bridge, may send back what it received.
+        hairpin: bool,
+        /// Whether it gets no IPv6 address of the kernel's own making.
+        no_ipv6: bool,
     },
     /// A link becomes a port of a bridge.
     Join {
@@ -99,7 +103,7 @@ impl fmt::Display for LinkOp {
                     "add veth `{name}` on `{bridge}` with peer `{peer}` (mac {mac}, mtu {mtu})"
                 )
             }
-            Self::Hairpin { port } => write!(f, "let `{port}` hairpin"),
+            Self::Tune { link, hairpin, no_ipv6 } => write!(f, "tune `{link}` (hairpin {hairpin}, no IPv6 {no_ipv6})"),
             Self::Join { port, bridge } => write!(f, "join `{port}` to `{bridge}`"),
             Self::Up { link } => write!(f, "set `{link}` up"),
             Self::Remove { link } => write!(f, "remove `{link}`"),
@@ -130,7 +134,10 @@ const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_PID: u16 = 19;
+const IFLA_AF_SPEC: u16 = 26;
 const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_NUM_TX_QUEUES: u16 = 31;
+const IFLA_NUM_RX_QUEUES: u16 = 32;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
@@ -143,6 +150,9 @@ const IFA_BROADCAST: u16 = 4;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const IFF_UP: u32 = 1;
+const AF_INET6: u16 = 10;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 
 const ADD: u16 = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
 
@@ -154,6 +164,13 @@ fn ifinfo(up: bool) -> [u8; 16] {
         header[12..16].copy_from_slice(&IFF_UP.to_ne_bytes());
     }
     header
+}
+
+/// One queue each way, as many as a veth uses unless told otherwise; left alone, the kernel makes room for one a CPU,
+/// which costs a seventh of the whole.
+fn queues(batch: &mut Batch) {
+    batch.attribute(IFLA_NUM_TX_QUEUES, &1u32.to_ne_bytes());
+    batch.attribute(IFLA_NUM_RX_QUEUES, &1u32.to_ne_bytes());
 }
 
 fn encode(batch: &mut Batch, op: &LinkOp, netns: Option<Netns<'_>>, index: u32) {
@@ -176,6 +193,7 @@ fn encode(batch: &mut Batch, op: &LinkOp, netns: Option<Netns<'_>>, index: u32) 
             batch.text(IFLA_IFNAME, name);
             batch.attribute(IFLA_MTU, &mtu.to_ne_bytes());
             batch.attribute(IFLA_MASTER, &index.to_ne_bytes());
+            queues(batch);
             batch.nest(IFLA_LINKINFO, |b| {
                 b.attribute(IFLA_INFO_KIND, b"veth");
                 b.nest(IFLA_INFO_DATA, |b| {
@@ -185,6 +203,7 @@ fn encode(batch: &mut Batch, op: &LinkOp, netns: Option<Netns<'_>>, index: u32) 
                         b.text(IFLA_IFNAME, peer);
                         b.attribute(IFLA_ADDRESS, &mac.0);
                         b.attribute(IFLA_MTU, &mtu.to_ne_bytes());
+                        queues(b);
                         match netns {
                             Some(Netns::Pid(pid)) => b.attribute(IFLA_NET_NS_PID, &pid.to_ne_bytes()),
                             Some(Netns::Fd(fd)) => b.attribute(IFLA_NET_NS_FD, &fd.as_raw_fd().to_ne_bytes()),
@@ -194,13 +213,22 @@ fn encode(batch: &mut Batch, op: &LinkOp, netns: Option<Netns<'_>>, index: u32) 
                 });
             });
         }
-        LinkOp::Hairpin { port } => {
+        LinkOp::Tune { link, hairpin, no_ipv6 } => {
             batch.message(RTM_NEWLINK, NLM_F_ACK, &ifinfo(false));
-            batch.text(IFLA_IFNAME, port);
-            batch.nest(IFLA_LINKINFO, |b| {
-                b.attribute(IFLA_INFO_SLAVE_KIND, b"bridge");
-                b.nest(IFLA_INFO_SLAVE_DATA, |b| b.attribute(IFLA_BRPORT_MODE, &[1]));
-            });
+            batch.text(IFLA_IFNAME, link);
+            if *hairpin {
+                batch.nest(IFLA_LINKINFO, |b| {
+                    b.attribute(IFLA_INFO_SLAVE_KIND, b"bridge");
+                    b.nest(IFLA_INFO_SLAVE_DATA, |b| b.attribute(IFLA_BRPORT_MODE, &[1]));
+                });
+            }
+            if *no_ipv6 {
+                batch.nest(IFLA_AF_SPEC, |b| {
+                    b.nest(AF_INET6, |b| {
+                        b.attribute(IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE])
+                    });
+                });
+            }
         }
         LinkOp::Join { port, bridge: _ } => {
             batch.message(RTM_NEWLINK, NLM_F_ACK, &ifinfo(false));
@@ -269,16 +297,19 @@ impl LinkOp {
 }
 
 /// Does `ops` in order, as few system calls as they allow: consecutive messages travel together. After a failure the ones
-/// that were done are undone, last first.
+/// that were done are undone, last first. Returns what takes all of it back, for a caller whose next step fails.
 ///
 /// # Errors
 /// The first failure, with those of the undo.
-pub(crate) fn execute(socket: &Netlink, ops: &[LinkOp], netns: Option<Netns<'_>>) -> Result<()> {
+pub(crate) fn execute(socket: &Netlink, ops: &[LinkOp], netns: Option<Netns<'_>>) -> Result<Vec<LinkOp>> {
     let mut done = Vec::new();
-    run(socket, ops, netns, &mut done).map_err(|e| e.with_undo(undo(socket, &done)))
+    match run(socket, ops, netns, &mut done) {
+        Ok(()) => Ok(done),
+        Err(e) => Err(e.with_undo(undo(socket, &done))),
+    }
 }
 
-/// Does `ops`, which undo something: each is tried, whatever became of the others.
+/// Does `ops`, which undo something, last first; each is tried, whatever became of the others.
 pub(crate) fn undo(socket: &Netlink, ops: &[LinkOp]) -> Vec<Error> {
     let mut failures = Vec::new();
     for op in ops.iter().rev() {
@@ -366,4 +397,9 @@ fn set(key: &str, value: &str) -> io::Result<Option<String>> {
 /// container reaches through the host's address is turned round within the bridge, and its port must allow that.
 pub(crate) fn bridges_filter() -> bool {
     std::fs::read("/proc/sys/net/bridge/bridge-nf-call-iptables").is_ok_and(|text| text.first() == Some(&b'1'))
+}
+
+/// Whether the kernel has IPv6, and a link of this MTU with it.
+pub(crate) fn has_ipv6(mtu: u32) -> bool {
+    mtu >= 1280 && std::path::Path::new("/proc/sys/net/ipv6").exists()
 }

@@ -209,6 +209,22 @@ impl Netlink {
         Ok(end.unwrap_or(Ok(())))
     }
 
+    /// Sends one request that asks for an answer; `each` sees the type and payload of every other message that comes.
+    pub(crate) fn ask(&self, batch: &mut Batch, mut each: impl FnMut(u16, &[u8])) -> io::Result<Option<Refusal>> {
+        self.send(batch)?;
+        let mut end = None;
+        while end.is_none() {
+            self.receive(|kind, _, flags, payload| {
+                match kind {
+                    NLMSG_ERROR => end = Some(refusal(flags, payload)),
+                    kind => each(kind, payload),
+                }
+                end.is_none()
+            })?;
+        }
+        Ok(end.flatten())
+    }
+
     /// Sends one request that dumps; `each` sees the type and payload of every message of the answer.
     pub(crate) fn dump(&self, batch: &mut Batch, mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
         self.send(batch)?;

@@ -1,6 +1,11 @@
 //! What a network is: a bridge with a subnet, as data.
 
-use std::{fmt, net::Ipv4Addr, path::PathBuf, str::FromStr};
+use std::{
+    fmt,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,9 +25,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Docker's pools, `hull0` and `hull`, with state below `run` (`RUN/networks`).
+    /// Docker's pools, with state below `run` (`RUN/networks`). The bridge is `hull0` and the table `hull` for
+    /// `/run/hull/networks`; another run folder has its own leases, so it gets a bridge and a table of its own, named
+    /// after it.
     #[must_use]
     pub fn new(run: impl Into<PathBuf>) -> Self {
+        let run = run.into();
         let sixteens = (17..32).map(|n| Subnet {
             address: Ipv4Addr::new(172, n, 0, 0),
             prefix: 16,
@@ -31,18 +39,31 @@ impl Settings {
             address: Ipv4Addr::new(192, 168, n, 0),
             prefix: 20,
         });
+        let (bridge, table) = if run == Path::new("/run/hull/networks") {
+            ("hull0".into(), "hull".into())
+        } else {
+            let tag = tag(run.as_os_str().as_encoded_bytes());
+            (format!("hull-{tag:08x}"), format!("hull-{tag:08x}"))
+        };
         Self {
-            run: run.into(),
-            bridge: "hull0".into(),
+            run,
+            bridge,
             subnets: sixteens.chain(twenties).collect(),
             mtu: 1500,
-            table: "hull".into(),
+            table,
         }
     }
 
     pub(crate) fn folder(&self, network: &str) -> PathBuf {
         self.run.join(network)
     }
+}
+
+/// FNV-1a: the same today and tomorrow, unlike the standard library's hashers.
+fn tag(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 /// A network, as `network.json` keeps it.
@@ -270,5 +291,14 @@ mod tests {
             assert_eq!(text.parse::<Mac>().is_ok(), good, "{text}");
         }
         assert_eq!(Mac::of(Ipv4Addr::new(172, 17, 0, 2)).to_string(), "02:42:ac:11:00:02");
+    }
+
+    #[test]
+    fn another_run_folder_has_another_bridge() {
+        let (own, other) = (Settings::new("/run/hull/networks"), Settings::new("/tmp/x/networks"));
+        assert_eq!((own.bridge.as_str(), own.table.as_str()), ("hull0", "hull"));
+        assert_ne!(other.bridge, Settings::new("/tmp/y/networks").bridge);
+        assert_eq!(other.bridge, Settings::new("/tmp/x/networks").bridge);
+        assert!(other.bridge.len() <= 15);
     }
 }

@@ -2,7 +2,7 @@
 //! as the packet or the machine has it.
 
 use super::{Element, Expression, Field, FirewallOp, Value, Verdict};
-use crate::netlink::{Batch, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
+use crate::netlink::{Batch, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, attributes};
 
 const SUBSYSTEM: u16 = 10 << 8;
 const BATCH_BEGIN: u16 = 0x10;
@@ -14,6 +14,7 @@ const NEW_CHAIN: u16 = SUBSYSTEM | 3;
 const NEW_RULE: u16 = SUBSYSTEM | 6;
 const NEW_SET: u16 = SUBSYSTEM | 9;
 const NEW_ELEMENT: u16 = SUBSYSTEM | 12;
+const GET_ELEMENT: u16 = SUBSYSTEM | 13;
 const REMOVE_ELEMENT: u16 = SUBSYSTEM | 14;
 const NFPROTO_INET: u8 = 1;
 const NFPROTO_IPV4: u32 = 2;
@@ -56,6 +57,25 @@ pub(super) fn probe(table: &str) -> Batch {
     batch
 }
 
+/// Asks for one element.
+pub(super) fn look(table: &str, wanted: &Element) -> Batch {
+    let mut batch = Batch::new();
+    batch.message(GET_ELEMENT, NLM_F_ACK, &generic(NFPROTO_INET, 0));
+    element(&mut batch, table, wanted, false);
+    batch
+}
+
+/// The value of the element in the kernel's answer to [`look`].
+pub(super) fn value(payload: &[u8]) -> Option<&[u8]> {
+    let inner = |bytes, wanted| {
+        attributes(bytes)
+            .find(|(kind, _)| *kind == wanted)
+            .map(|(_, value)| value)
+    };
+    let elements = inner(payload.get(4..)?, 3)?;
+    inner(inner(inner(elements, LIST_ELEMENT)?, 2)?, DATA_VALUE)
+}
+
 fn operation(batch: &mut Batch, table: &str, op: &FirewallOp, flags: u16, at: usize) {
     let header = generic(NFPROTO_INET, 0);
     let create = flags | NLM_F_CREATE;
@@ -78,6 +98,11 @@ fn operation(batch: &mut Batch, table: &str, op: &FirewallOp, flags: u16, at: us
             if !value.is_empty() {
                 number(batch, 6, kind(value));
                 number(batch, 7, length(value));
+            }
+            if matches!(key, [Field::Interface]) {
+                // nft's note that the key has the machine's byte order, as all names; without it, it shows nothing.
+                let [a, b, c, d] = 1u32.to_ne_bytes();
+                batch.attribute(13, &[0, 4, a, b, c, d]);
             }
             // The transaction's own number for it; we refer to it by name.
             number(batch, 10, u32::try_from(at).unwrap_or(u32::MAX));
@@ -143,7 +168,7 @@ fn comment(text: &str) -> Vec<u8> {
 }
 
 /// Values one after the other, each filled up to a whole number of 4-byte registers.
-fn bytes(values: &[Value]) -> Vec<u8> {
+pub(super) fn bytes(values: &[Value]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for value in values {
         match value {
@@ -214,6 +239,9 @@ fn expression(batch: &mut Batch, step: &Expression) {
     match step {
         E::LoadInput(r) => numbers(batch, "meta", &[(1, *r), (2, 6)]),
         E::LoadOutput(r) => numbers(batch, "meta", &[(1, *r), (2, 7)]),
+        // NFT_META_IIFKIND and NFT_META_OIFKIND.
+        E::LoadInputKind(r) => numbers(batch, "meta", &[(1, *r), (2, 26)]),
+        E::LoadOutputKind(r) => numbers(batch, "meta", &[(1, *r), (2, 27)]),
         E::LoadFamily(r) => numbers(batch, "meta", &[(1, *r), (2, 15)]),
         E::LoadProtocol(r) => numbers(batch, "meta", &[(1, *r), (2, 16)]),
         E::LoadSource(r) => numbers(batch, "payload", &[(1, *r), (2, 1), (3, 12), (4, 4)]),

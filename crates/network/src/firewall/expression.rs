@@ -10,6 +10,10 @@ pub enum Expression {
     LoadInput(u32),
     /// Loads the name of the interface that it goes out by.
     LoadOutput(u32),
+    /// Loads the kind of the interface that it came in by; a physical one has none, and the rule ends there.
+    LoadInputKind(u32),
+    /// Loads the kind of the interface that it goes out by, as well.
+    LoadOutputKind(u32),
     /// Loads the number of its transport protocol.
     LoadProtocol(u32),
     /// Loads the number of its network protocol, 2 for IPv4.
@@ -67,6 +71,8 @@ impl fmt::Display for Expression {
         match self {
             Self::LoadInput(r) => write!(f, "r{r} = iifname"),
             Self::LoadOutput(r) => write!(f, "r{r} = oifname"),
+            Self::LoadInputKind(r) => write!(f, "r{r} = iifkind"),
+            Self::LoadOutputKind(r) => write!(f, "r{r} = oifkind"),
             Self::LoadProtocol(r) => write!(f, "r{r} = l4proto"),
             Self::LoadFamily(r) => write!(f, "r{r} = nfproto"),
             Self::LoadSource(r) => write!(f, "r{r} = ip saddr"),

@@ -110,16 +110,12 @@ fn translation() -> Vec<FirewallOp> {
             name: PUBLISH,
             hook: None,
         },
-        rule(
-            PUBLISH,
-            vec![
-                E::LoadDestination(8),
-                E::LoadProtocol(9),
-                E::LoadPort(10),
-                E::Map(8, PORTS, 8),
-                E::DestinationNat(8, 9),
-            ],
-        ),
+        rule(PUBLISH, {
+            let mut body = ipv4();
+            body.extend([E::LoadDestination(8), E::LoadProtocol(9), E::LoadPort(10)]);
+            body.extend([E::Map(8, PORTS, 8), E::DestinationNat(8, 9)]);
+            body
+        }),
         rule(
             PUBLISH,
             vec![
@@ -198,7 +194,11 @@ fn forward(guard_forwarding: bool) -> Vec<FirewallOp> {
         ),
     ];
     if guard_forwarding {
-        // The host forwarded nothing before we had it do so; it still forwards nothing that is not ours.
+        // The host forwarded nothing before we had it do so; it still forwards nothing that is not ours, unless a bridge
+        // of somebody else's, who came later, is one side of it.
+        let bridge = || E::Equal(1, b"bridge\0\0\0\0\0\0\0\0\0\0".to_vec());
+        ops.push(rule("forward", vec![E::LoadInputKind(1), bridge(), E::End(Accept)]));
+        ops.push(rule("forward", vec![E::LoadOutputKind(1), bridge(), E::End(Accept)]));
         ops.push(rule(
             "forward",
             vec![E::LoadInput(1), E::NotIn(1, BRIDGES), E::Count, E::End(Drop)],
@@ -278,7 +278,7 @@ impl fmt::Display for FirewallOp {
         match self {
             Self::AddTable => f.write_str("add table"),
             Self::RemoveTable => f.write_str("remove table"),
-            Self::AddSet { name, key, value } if value.is_empty() => write!(f, "add set {name} {key:?}"),
+            Self::AddSet { name, key, value: [] } => write!(f, "add set {name} {key:?}"),
             Self::AddSet { name, key, value } => write!(f, "add map {name} {key:?} to {value:?}"),
             Self::AddChain { name, hook: None } => write!(f, "add chain {name}"),
             Self::AddChain { name, hook: Some(hook) } => {
@@ -316,5 +316,53 @@ impl fmt::Display for Value {
             Self::Port(port) => port.fmt(f),
             Self::Interface(name) => f.write_str(name),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_planned_whole() {
+        let network = crate::lease::example("172.17.0.0/16");
+        let text: Vec<_> = base(
+            &[Network {
+                opened_forwarding: true,
+                ..network
+            }],
+            &[],
+        )
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+        insta::assert_snapshot!(text.join("\n"));
+    }
+
+    #[test]
+    fn ports_are_elements() {
+        let ports = vec![
+            Published {
+                host: [0, 0, 0, 0].into(),
+                host_port: 8080,
+                container_port: 80,
+                protocol: Protocol::Tcp,
+            },
+            Published {
+                host: [127, 0, 0, 1].into(),
+                host_port: 5300,
+                container_port: 53,
+                protocol: Protocol::Udp,
+            },
+        ];
+        let plan = EndpointPlan {
+            ports,
+            ..crate::endpoint::example()
+        };
+        let text: Vec<_> = publish(&plan).iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(text.join("\n"), @r"
+        add ports_any[tcp . 8080] = 172.17.0.2 . 80 of cccccccccccc
+        add ports[127.0.0.1 . udp . 5300] = 172.17.0.2 . 53 of cccccccccccc
+        ");
     }
 }

@@ -88,3 +88,42 @@ fn privileged_the_link_goes_with_its_namespace() {
         assert!(std::time::Instant::now() < end, "{link} is still there");
     }
 }
+
+#[test]
+fn privileged_removal_leaves_the_host_as_it_was() {
+    let Some(lab) = Lab::new() else { return };
+    lab.host.sh("sysctl -qw net.ipv4.ip_forward=0");
+    let before = lab
+        .host
+        .sh("ip -o link; ip -o addr; nft list ruleset; sysctl net.ipv4.ip_forward");
+    lab.ensure();
+    assert_ne!(
+        lab.host
+            .sh("ip -o link; ip -o addr; nft list ruleset; sysctl net.ipv4.ip_forward"),
+        before
+    );
+    lab.host.run(|| bridge::remove(&lab.settings)).unwrap();
+    assert_eq!(
+        lab.host
+            .sh("ip -o link; ip -o addr; nft list ruleset; sysctl net.ipv4.ip_forward"),
+        before
+    );
+    lab.ensure();
+}
+
+#[test]
+fn privileged_a_half_made_bridge_is_undone() {
+    let Some(mut lab) = Lab::new() else { return };
+    lab.host.sh("sysctl -qw net.ipv4.ip_forward=0");
+    let before = lab.host.sh("ip -o link; ip -o addr; sysctl net.ipv4.ip_forward");
+    // No table has a name of this length: the kernel refuses the rules when the bridge stands.
+    let table = std::mem::replace(&mut lab.settings.table, "x".repeat(300));
+    let error = lab.host.run(|| bridge::ensure(&lab.settings)).unwrap_err();
+    assert!(matches!(error, Error::Firewall { .. }), "{error}");
+    assert_eq!(
+        lab.host.sh("ip -o link; ip -o addr; sysctl net.ipv4.ip_forward"),
+        before
+    );
+    lab.settings.table = table;
+    lab.ensure();
+}

@@ -134,10 +134,15 @@ impl Lab {
             return None;
         }
         let (host, outside, run) = (Space::new(), Space::new(), tempfile::tempdir().unwrap());
+        let settings = Settings {
+            bridge: "hull0".into(),
+            table: "hull".into(),
+            ..Settings::new(run.path().join("networks"))
+        };
         let lab = Self {
-            settings: Settings::new(run.path().join("networks")),
             host,
             outside,
+            settings,
             _run: run,
         };
         lab.host.run(|| {

@@ -259,3 +259,23 @@ fn privileged_a_dead_containers_port_is_taken_over() {
     assert_eq!(lab.leases(), 1);
     assert!(lab.ruleset().contains(&new.plan.address.to_string()));
 }
+
+#[test]
+fn privileged_the_dead_take_no_port_with_them_that_is_anothers() {
+    let Some(lab) = Lab::new() else { return };
+    // Killed between its lease and its entry: it has the one but not the other.
+    let dead = lab.start("dead", &["8080:80"]);
+    lab.host.sh("nft flush map inet hull ports_any");
+    drop(dead);
+    let web = lab.start("web", &["8080:80"]);
+    web.space.serve("0.0.0.0:80");
+    lab.host
+        .run(|| endpoint::reap(&lab.settings, &|id| id == "web"))
+        .unwrap();
+    assert_eq!(lab.leases(), 1);
+    assert!(lab.outside.ask((HOST, 8080)).is_some());
+    // Without a table there is nothing to take back.
+    lab.host.sh("nft flush ruleset");
+    lab.release(&web);
+    assert_eq!(lab.leases(), 0);
+}
