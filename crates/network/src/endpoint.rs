@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::link::Netns;
 use crate::{
-    Error, Mac, Network, Result, Settings, firewall, lease,
+    Error, Mac, Network, Result, Settings, conntrack, firewall, lease,
     link::{self, LinkOp},
     netlink::Netlink,
     publish::{Published, Wish},
@@ -155,7 +155,7 @@ pub fn allocate(
     let reservation = reserve::take(&request.ports).map_err(|e| blame(settings, e, alive))?;
     let plan = lease(settings, network, request, &reservation, alive)?;
     if !plan.ports.is_empty()
-        && let Err(e) = publish(settings, &plan, alive)
+        && let Err(e) = publish(settings, &plan, alive).and_then(|()| conntrack::forget(&plan))
     {
         let undo = release(settings, &plan).err().into_iter().collect();
         return Err(e.with_undo(undo));
@@ -393,6 +393,7 @@ pub fn release(settings: &Settings, plan: &EndpointPlan) -> Result<()> {
 fn free(settings: &Settings, folder: &Path, plan: &EndpointPlan) -> Result<()> {
     if !plan.ports.is_empty() {
         firewall::withdraw(settings, plan)?;
+        conntrack::forget(plan)?;
     }
     state::remove(&lease::path(folder, plan.address))
 }

@@ -24,6 +24,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::too_many_lines))]
 
 pub mod bridge;
+mod conntrack;
 pub mod doctor;
 pub mod endpoint;
 mod error;
@@ -38,6 +39,7 @@ pub mod publish;
 pub mod reserve;
 mod state;
 
+pub use doctor::{Finding, doctor};
 pub use endpoint::{Endpoint, EndpointPlan, EndpointRequest, Netns};
 pub use error::{Error, Result};
 pub use mode::Mode;

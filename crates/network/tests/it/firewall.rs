@@ -84,3 +84,34 @@ fn privileged_the_table_reads_as_documented() {
     let _web = lab.start("0123456789abcdef", &["8080:80", "127.0.0.1:5300:53/udp"]);
     insta::assert_snapshot!(lab.ruleset());
 }
+
+#[test]
+fn privileged_the_doctor_names_what_is_in_the_way() {
+    let Some(lab) = Lab::new() else { return };
+    let web = lab.start("web", &["8080:80"]);
+    web.space.serve("0.0.0.0:80");
+    let look = || lab.host.run(|| hull_network::doctor(&lab.settings));
+    assert_eq!(look(), []);
+    // As Docker leaves it.
+    lab.host.sh(
+        "nft 'table ip filter { chain DOCKER-USER { }; chain FORWARD { type filter hook forward priority 0; policy drop; jump DOCKER-USER; }; }'",
+    );
+    assert!(lab.outside.silent((HOST, 8080)), "the host's drop holds");
+    let findings = look();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(
+        findings[0]
+            .problem
+            .contains("`FORWARD` of the host's table `ip filter`"),
+        "{findings:?}"
+    );
+    assert!(findings[0].hint.contains("DOCKER-USER"), "{findings:?}");
+    // What the hint says helps.
+    lab.host
+        .sh("nft insert rule ip filter DOCKER-USER iifname hull0 accept; \
+         nft insert rule ip filter DOCKER-USER oifname hull0 ct status dnat accept");
+    assert!(lab.outside.ask((HOST, 8080)).is_some());
+    lab.host.sh("nft flush ruleset; sysctl -qw net.ipv4.ip_forward=0");
+    let problems: Vec<_> = look().into_iter().map(|f| f.problem).collect();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+}

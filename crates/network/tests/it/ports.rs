@@ -1,6 +1,9 @@
 //! Who reaches what, with real packets.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::{Ipv4Addr, UdpSocket},
+    time::Duration,
+};
 
 use hull_network::{Error, endpoint};
 
@@ -278,4 +281,28 @@ fn privileged_the_dead_take_no_port_with_them_that_is_anothers() {
     lab.host.sh("nft flush ruleset");
     lab.release(&web);
     assert_eq!(lab.leases(), 0);
+}
+
+/// A client that never pauses: its flow would keep the answer it got before the port was published.
+#[test]
+fn privileged_udp_flows_follow_their_port() {
+    let Some(lab) = Lab::new() else { return };
+    // Something must make the kernel remember flows.
+    lab.ensure();
+    let client = lab.outside.run(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
+    client.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let ask = || {
+        client.send_to(b"?", (HOST, 5300)).unwrap();
+        let mut bytes = [0; 64];
+        client.recv(&mut bytes).ok()
+    };
+    let quiet = lab.host.run(|| UdpSocket::bind((HOST, 5300))).unwrap();
+    assert_eq!(ask(), None, "the host's socket says nothing");
+    drop(quiet);
+    for name in ["first", "second"] {
+        let dns = lab.start(name, &["5300:53/udp"]);
+        dns.space.serve_udp("0.0.0.0:53");
+        assert!(ask().is_some(), "{name}");
+        lab.release(&dns);
+    }
 }
