@@ -4,8 +4,12 @@
 //! `run(args, ctx)`. `main` looks its name up here and reads that one table.
 
 mod catalog;
-pub(crate) mod pull;
-pub(crate) mod rmi;
+mod images;
+mod inspect;
+mod logs;
+mod ps;
+mod pull;
+mod rmi;
 
 pub(crate) use catalog::{COMMANDS, COMMON, GROUPS, Group, MISSING, find, nearest};
 

@@ -7,7 +7,7 @@ use hull_spec::Platform;
 
 use crate::args::{Flag, Matches};
 use crate::env;
-use crate::error::{Failure, Result, USAGE};
+use crate::error::{Failure, Result, USAGE, note};
 
 /// Flags that come before the command.
 pub(crate) const GLOBAL_FLAGS: &[Flag] = &[
@@ -49,8 +49,28 @@ pub(crate) struct Context {
     pub(crate) settings: Settings,
     /// The folder of Docker's client configuration.
     pub(crate) docker_config: Option<PathBuf>,
-    /// Whether debug messages are wanted.
-    pub(crate) debug: bool,
+    level: Level,
+}
+
+/// Which messages are shown besides failures, which always are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Failures,
+    Warnings,
+    Debug,
+}
+
+impl Level {
+    fn read(globals: &Matches) -> Self {
+        if globals.on("debug") {
+            return Self::Debug;
+        }
+        match globals.value("log-level") {
+            Some("debug") => Self::Debug,
+            Some("error" | "fatal") => Self::Failures,
+            _ => Self::Warnings,
+        }
+    }
 }
 
 impl Context {
@@ -76,13 +96,34 @@ impl Context {
         Ok(Self {
             settings,
             docker_config: given("config", env::DOCKER_CONFIG).or_else(|| Some(env::HOME.path()?.join(".docker"))),
-            debug: globals.on("debug") || globals.value("log-level") == Some("debug"),
+            level: Level::read(globals),
         })
+    }
+
+    /// Prints a warning, unless warnings are not wanted.
+    pub(crate) fn warn(&self, text: &str) {
+        if self.level >= Level::Warnings {
+            note(&format!("WARNING: {text}"));
+        }
+    }
+
+    /// Prints what only helps to find out what is going on.
+    pub(crate) fn debug(&self, text: impl FnOnce() -> String) {
+        if self.level >= Level::Debug {
+            note(&format!("debug: {}", text()));
+        }
     }
 
     /// The engine. Costs nothing until a verb needs it.
     pub(crate) fn engine(&self) -> Engine {
         Engine::open(&self.settings)
+    }
+
+    /// A setting of Docker's `config.json`, such as `detachKeys`. A file that is missing or damaged has none.
+    pub(crate) fn docker_setting(&self, key: &str) -> Option<String> {
+        let bytes = std::fs::read(self.docker_config.as_ref()?.join("config.json")).ok()?;
+        let config: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+        Some(config.get(key)?.as_str()?.to_owned())
     }
 
     /// The platform that `--platform`, or else the environment, asks for.
@@ -114,14 +155,18 @@ fn default_settings() -> Result<Settings> {
         let uid = rustix::process::geteuid().as_raw();
         Some(PathBuf::from(format!("/run/user/{uid}"))).filter(|dir| dir.is_dir())
     });
-    // Without a session there is no runtime folder. /tmp is not private, so one below the data folder is used: it
-    // outlives a reboot, which the engine can tell from the start time of each process.
-    let run = run.or_else(|| Some(data.as_ref()?.join("hull/run")));
-    match (data, run, config) {
-        (Some(data), Some(run), Some(config)) => Ok(Settings::rootless(&data, &run, &config)),
-        _ => Err(
+    let (Some(data), Some(config)) = (data, config) else {
+        return Err(
             Failure::new("cannot tell where to keep images and containers: HOME is not set")
-                .hint("set HOME, or XDG_DATA_HOME, XDG_RUNTIME_DIR and XDG_CONFIG_HOME"),
-        ),
+                .hint("set HOME, or XDG_DATA_HOME and XDG_CONFIG_HOME"),
+        );
+    };
+    // Without a session there is no runtime folder. /tmp is not private, so one below the data folder is used. It
+    // outlives a reboot; the engine tells a process of before from one of now by its start time.
+    let session = run.is_some();
+    let mut settings = Settings::rootless(&data, &run.unwrap_or_default(), &config);
+    if !session {
+        settings.run_root = settings.root.join("run");
     }
+    Ok(settings)
 }

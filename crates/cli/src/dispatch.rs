@@ -6,7 +6,7 @@ use crate::args::{Matches, Parsed, parse};
 use crate::command::{self, Command, GROUPS, MISSING};
 use crate::context::{Context, GLOBAL_FLAGS};
 use crate::error::{FAILED, Failure, Outcome, Result, USAGE, print_line};
-use crate::{complete, help};
+use crate::{complete, help, rootless};
 
 /// The arguments after the program's name, as text.
 ///
@@ -86,7 +86,27 @@ fn run(command: &'static Command, words: &[String], globals: &Matches) -> Outcom
     }
     refuse(&args, command.name())?;
     let context = Context::resolve(globals)?;
-    (command.run)(&args, &context)
+    context.debug(|| format!("{command:?} with {:?}", context.settings));
+    if context.settings.rootless && acts(command, &args) {
+        rootless::enter(&context.settings.run_root)?;
+    }
+    let outcome = (command.run)(&args, &context);
+    context.debug(|| match &outcome {
+        Ok(code) => format!("exit code {code}"),
+        Err(failure) => format!("failed with {:?}", failure.kind()),
+    });
+    outcome
+}
+
+/// Whether the command does more than read what every user may read of his own containers.
+fn acts(command: &Command, args: &Matches) -> bool {
+    let reads = matches!(
+        command.name(),
+        "ps" | "images" | "logs" | "inspect" | "container inspect" | "image inspect" | "info" | "version"
+    );
+    // Sizes are of files that belong to the containers' users.
+    let sizes = command.flags.iter().any(|flag| flag.long == "size") && args.on("size");
+    !reads || sizes
 }
 
 /// Refuses the flags that are known and not there.

@@ -19,7 +19,11 @@ mod dispatch;
 mod env;
 mod error;
 mod help;
+#[cfg(test)]
+mod manual;
+mod output;
 mod progress;
+mod rootless;
 mod terminal;
 
 use std::process::ExitCode;

@@ -4,6 +4,7 @@
 //! sizes, Go's text/template is what `--format` takes.
 
 pub(crate) mod data;
+pub(crate) mod filter;
 pub(crate) mod json;
 pub(crate) mod listing;
 pub(crate) mod size;

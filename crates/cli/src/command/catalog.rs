@@ -1,9 +1,18 @@
 //! All commands: those that work, and those that Docker has and hull has not yet.
 
-use super::Command;
+use super::{Command, images, inspect, logs, ps, pull, rmi};
 
 /// All commands that work, in the order of help.
-pub(crate) const COMMANDS: &[&Command] = &[&super::pull::COMMAND, &super::rmi::COMMAND];
+pub(crate) const COMMANDS: &[&Command] = &[
+    &ps::COMMAND,
+    &pull::COMMAND,
+    &images::COMMAND,
+    &rmi::COMMAND,
+    &logs::COMMAND,
+    &inspect::COMMAND,
+    &inspect::CONTAINER,
+    &inspect::IMAGE,
+];
 
 /// A group of commands, such as `hull container`.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use crate::args::{Count, Flag, Matches};
 use crate::container::refuse_content_trust;
 use crate::context::Context;
 use crate::env;
-use crate::error::{Failure, Outcome, Result, USAGE, note, print_line};
+use crate::error::{Failure, Outcome, Result, USAGE, print_line};
 use crate::progress::Show;
 
 pub(crate) const COMMAND: Command = Command {
@@ -59,7 +59,7 @@ pub(super) fn pull(ctx: &Context, reference: &Reference, platform: Option<Platfo
         show.print(&line);
     }
     for warning in &pulled.warnings {
-        note(&format!("WARNING: {warning}"));
+        ctx.warn(warning);
     }
     Ok(pulled)
 }

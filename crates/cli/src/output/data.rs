@@ -166,9 +166,7 @@ impl Shapes {
             },
             _ if matches!(self.of(value), Some(Shape::Nil("map[]"))) => Ok(Value::Nil),
             Value::Nil => Err(format!("nil data; no entry for key \"{name}\"")),
-            _ if matches!(self.of(value), Some(Shape::Nil(_))) => {
-                Err(format!("nil pointer evaluating .{name}"))
-            }
+            _ if matches!(self.of(value), Some(Shape::Nil(_))) => Err(format!("nil pointer evaluating .{name}")),
             other => Err(format!("can't evaluate field {name} in type {}", other.type_name())),
         }
     }
@@ -193,9 +191,8 @@ impl Shapes {
 
     /// How Go prints a value.
     pub(super) fn show(&self, value: &Value) -> String {
-        let list = |items: &mut dyn Iterator<Item = &Value>| {
-            items.map(|item| self.show(item)).collect::<Vec<_>>().join(" ")
-        };
+        let list =
+            |items: &mut dyn Iterator<Item = &Value>| items.map(|item| self.show(item)).collect::<Vec<_>>().join(" ");
         match (value, self.of(value)) {
             (_, Some(Shape::Nil(text))) => (*text).to_owned(),
             (Value::Map(map), Some(Shape::Struct(order))) => {
@@ -228,7 +225,10 @@ impl Shapes {
             (Value::String(text), _) => Json::Text(text.to_string()),
             (Value::List(items), _) => Json::List(items.iter().map(|item| self.unbuild(item)).collect()),
             (Value::Map(map), Some(Shape::Struct(order))) => Json::Object(
-                order.iter().filter_map(|key| Some((key.to_string(), self.unbuild(map.get(key)?)))).collect(),
+                order
+                    .iter()
+                    .filter_map(|key| Some((key.to_string(), self.unbuild(map.get(key)?))))
+                    .collect(),
             ),
             (Value::Map(map), _) => Json::Object(
                 map.iter()

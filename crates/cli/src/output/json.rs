@@ -49,7 +49,9 @@ pub(crate) fn pretty(value: &impl Serialize) -> serde_json::Result<String> {
 
 /// Escapes what Go's `json.Marshal` escapes for the sake of HTML.
 pub(crate) fn escape_html(json: &str) -> String {
-    json.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e")
+    json.replace('&', "\\u0026")
+        .replace('<', "\\u003c")
+        .replace('>', "\\u003e")
 }
 
 impl Serialize for Json {

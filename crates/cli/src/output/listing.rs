@@ -4,12 +4,47 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gotmpl::{TemplateError, Value};
+use hull_engine::elapsed;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::data::Data;
 use super::table;
 use super::template::Template;
 use crate::context::Context;
 use crate::error::{Failure, Result};
+
+/// What help says of `--format` for lists.
+pub(crate) const FORMAT_HELP: &str = "Format output using a custom template: 'table' prints output in table format with \
+     column headers (default), 'table TEMPLATE' prints it using the given Go template, 'json' prints in JSON format, and \
+     'TEMPLATE' prints using the given Go template";
+
+/// A moment in this host's time zone, as Go prints it.
+pub(crate) fn local_time(seconds: i64) -> String {
+    let time = Timestamp::from_second(seconds).unwrap_or_default();
+    let zone = TimeZone::system();
+    let info = zone.to_offset_info(time);
+    let offset = info.offset().seconds();
+    let local = zone.to_datetime(time);
+    format!(
+        "{} {} {}{:02}{:02} {}",
+        local.date(),
+        local.time(),
+        if offset < 0 { '-' } else { '+' },
+        offset.abs() / 3600,
+        offset.abs() / 60 % 60,
+        info.abbreviation()
+    )
+}
+
+/// How long ago a moment was; `N/A` where it is not known.
+pub(crate) fn ago(seconds: i64, now: Timestamp) -> String {
+    if seconds <= 0 {
+        return "N/A".to_owned();
+    }
+    let then = Timestamp::from_second(seconds).unwrap_or_default();
+    format!("{} ago", elapsed::words(now.duration_since(then).as_secs()))
+}
 
 /// A field of an item, by which templates and the columns of the default table name it.
 pub(crate) struct Field<T> {
@@ -21,12 +56,15 @@ pub(crate) struct Field<T> {
     pub(crate) value: fn(&T) -> String,
 }
 
+/// Gives an item's labels.
+pub(crate) type Labels<T> = fn(&T) -> &BTreeMap<String, String>;
+
 /// What a kind of item has.
 pub(crate) struct Listing<T: 'static> {
     /// Its fields.
     pub(crate) fields: &'static [Field<T>],
     /// Its labels, where it has any.
-    pub(crate) labels: Option<fn(&T) -> &BTreeMap<String, String>>,
+    pub(crate) labels: Option<Labels<T>>,
 }
 
 /// How a list is printed.
@@ -58,7 +96,9 @@ impl Format {
                     let header = Template::parse_header(&rest).map_err(failed)?;
                     Ok(Self::Table(Template::parse(&rest).map_err(failed)?, header))
                 }
-                None => Ok(Self::Lines(Template::parse(&unescape(source.trim_matches(' '))).map_err(failed)?)),
+                None => Ok(Self::Lines(
+                    Template::parse(&unescape(source.trim_matches(' '))).map_err(failed)?,
+                )),
             },
         }
     }
@@ -82,7 +122,11 @@ pub(crate) fn source(given: Option<&str>, quiet: bool, key: &str, ctx: &Context)
         let config: serde_json::Value = serde_json::from_slice(&text).ok()?;
         Some(config.get(key)?.as_str()?.to_owned())
     };
-    if quiet { String::new() } else { own().unwrap_or_default() }
+    if quiet {
+        String::new()
+    } else {
+        own().unwrap_or_default()
+    }
 }
 
 impl<T> Listing<T> {
@@ -115,8 +159,10 @@ impl<T> Listing<T> {
 
     /// The default table, without going through a template.
     fn columns(&self, items: &[T], columns: &[&'static str]) -> String {
-        let fields: Vec<&Field<T>> =
-            columns.iter().filter_map(|name| self.fields.iter().find(|field| field.name == *name)).collect();
+        let fields: Vec<&Field<T>> = columns
+            .iter()
+            .filter_map(|name| self.fields.iter().find(|field| field.name == *name))
+            .collect();
         let mut out = String::new();
         let mut line = |cells: &mut dyn Iterator<Item = String>| {
             for (at, cell) in cells.enumerate() {
@@ -141,7 +187,10 @@ impl<T> Listing<T> {
         }
         if let Some(labels) = self.labels {
             let labels = labels(item).clone();
-            map.insert("Label".into(), method(move |name| labels.get(name).cloned().unwrap_or_default()));
+            map.insert(
+                "Label".into(),
+                method(move |name| labels.get(name).cloned().unwrap_or_default()),
+            );
         }
         Data::row(map)
     }
@@ -162,7 +211,10 @@ impl<T> Listing<T> {
 fn method(f: impl Fn(&str) -> String + Send + Sync + 'static) -> Value {
     Value::Function(Arc::new(move |args: &[Value]| match args {
         [Value::String(name)] => Ok(Value::String(f(name).into())),
-        _ => Err(TemplateError::Exec(format!("wrong number of args for Label: want 1 got {}", args.len()))),
+        _ => Err(TemplateError::Exec(format!(
+            "wrong number of args for Label: want 1 got {}",
+            args.len()
+        ))),
     }))
 }
 
@@ -183,8 +235,16 @@ mod tests {
 
     const ITEMS: Listing<Item> = Listing {
         fields: &[
-            Field { name: "ID", header: "ITEM ID", value: |item| item.name.len().to_string() },
-            Field { name: "Names", header: "NAMES", value: |item| item.name.to_owned() },
+            Field {
+                name: "ID",
+                header: "ITEM ID",
+                value: |item| item.name.len().to_string(),
+            },
+            Field {
+                name: "Names",
+                header: "NAMES",
+                value: |item| item.name.to_owned(),
+            },
         ],
         labels: Some(|item| &item.labels),
     };
@@ -193,7 +253,10 @@ mod tests {
         let labels = BTreeMap::from([("com.example.a-b".to_owned(), "x".to_owned())]);
         let items = [
             Item { name: "first", labels },
-            Item { name: "<second>", labels: BTreeMap::new() },
+            Item {
+                name: "<second>",
+                labels: BTreeMap::new(),
+            },
         ];
         match Format::read(source, vec!["ID", "Names"]).and_then(|format| ITEMS.render(&items, &format)) {
             Ok(text) => text,
@@ -206,14 +269,29 @@ mod tests {
         for (source, expected) in [
             ("", "ITEM ID   NAMES\n5         first\n8         <second>\n"),
             ("table", "ITEM ID   NAMES\n5         first\n8         <second>\n"),
-            ("table {{.Names}}\\t{{.ID}}", "NAMES      ITEM ID\nfirst      5\n<second>   8\n"),
-            ("table {{upper .Names}}\t{{.Label \"com.example.a-b\"}}", "NAMES      a b\nFIRST      x\n<SECOND>   \n"),
+            (
+                "table {{.Names}}\\t{{.ID}}",
+                "NAMES      ITEM ID\nfirst      5\n<second>   8\n",
+            ),
+            (
+                "table {{upper .Names}}\t{{.Label \"com.example.a-b\"}}",
+                "NAMES      a b\nFIRST      x\n<SECOND>   \n",
+            ),
             ("{{.Names}}\\n", "first\n\n<second>\n\n"),
-            ("json", "{\"ID\":\"5\",\"Names\":\"first\"}\n{\"ID\":\"8\",\"Names\":\"\\u003csecond\\u003e\"}\n"),
+            (
+                "json",
+                "{\"ID\":\"5\",\"Names\":\"first\"}\n{\"ID\":\"8\",\"Names\":\"\\u003csecond\\u003e\"}\n",
+            ),
             ("{{json .Names}}", "\"first\"\n\"<second>\"\n"),
             ("{{.Label \"com.example.a-b\"}}|", "x|\n|\n"),
-            ("{{.Nope}}", "error: failed to execute template: template: executing at <.Nope>: map has no entry for key \"Nope\"\n"),
-            ("{{.Label}}", "error: failed to execute template: template: wrong number of args for Label: want 1 got 0\n"),
+            (
+                "{{.Nope}}",
+                "error: failed to execute template: template: executing at <.Nope>: map has no entry for key \"Nope\"\n",
+            ),
+            (
+                "{{.Label}}",
+                "error: failed to execute template: template: wrong number of args for Label: want 1 got 0\n",
+            ),
             ("{{", "error: failed to parse template: template: :1: unclosed action\n"),
         ] {
             assert_eq!(render(source), expected, "{source}");

@@ -18,7 +18,9 @@ pub(crate) fn layout(text: &str) -> String {
         let mut from = 0;
         while from < lines.len() {
             let to = from + lines[from..].iter().take_while(|line| has_cell(line)).count();
-            let cells = lines[from..to].iter().map(|line| line[column].chars().count() + PADDING);
+            let cells = lines[from..to]
+                .iter()
+                .map(|line| line[column].chars().count() + PADDING);
             let width = cells.max().unwrap_or(0).max(MIN_WIDTH);
             for line in &mut widths[from..to] {
                 line[column] = width;
@@ -52,7 +54,10 @@ mod tests {
             ("", ""),
             ("a\n", "a\n"),
             ("a\tb\n", "a         b\n"),
-            ("REPOSITORY\tTAG\tIMAGE ID\nx\ty\tz\n", "REPOSITORY   TAG       IMAGE ID\nx            y         z\n"),
+            (
+                "REPOSITORY\tTAG\tIMAGE ID\nx\ty\tz\n",
+                "REPOSITORY   TAG       IMAGE ID\nx            y         z\n",
+            ),
             ("a\t\nlonger-than-ten\t\n", "a                 \nlonger-than-ten   \n"),
             // A line without the cell ends the column.
             ("0123456789\tx\nplain\nab\tx\n", "0123456789   x\nplain\nab        x\n"),

@@ -117,9 +117,9 @@ fn message(error: &TemplateError) -> String {
 /// All functions that a template may call.
 fn gotmpl_builtins() -> &'static [&'static str] {
     &[
-        "and", "call", "eq", "ge", "gt", "html", "index", "join", "js", "json", "le", "len", "lower", "lt", "ne", "not",
-        "or", "pad", "print", "printf", "println", "slice", "split", "title", "truncate", "upper", "urlquery", GET, CALL,
-        SHOW,
+        "and", "call", "eq", "ge", "gt", "html", "index", "join", "js", "json", "le", "len", "lower", "lt", "ne",
+        "not", "or", "pad", "print", "printf", "println", "slice", "split", "title", "truncate", "upper", "urlquery",
+        GET, CALL, SHOW,
     ]
 }
 
@@ -129,11 +129,7 @@ fn fail(message: impl Into<String>) -> TemplateError {
     TemplateError::Exec(message.into())
 }
 
-fn with_functions(
-    template: gotmpl::Template,
-    functions: Functions,
-    shapes: &Arc<RwLock<Shapes>>,
-) -> gotmpl::Template {
+fn with_functions(template: gotmpl::Template, functions: Functions, shapes: &Arc<RwLock<Shapes>>) -> gotmpl::Template {
     // Each function asks the shapes of the data that is being run over.
     let ask = |f: fn(&Shapes, &[Value]) -> Answer| {
         let shapes = shapes.clone();
@@ -186,7 +182,9 @@ fn text<'a>(function: &str, args: &'a [Value], at: usize) -> gotmpl::Result<&'a 
 fn number(function: &str, args: &[Value], at: usize) -> gotmpl::Result<usize> {
     match args.get(at) {
         Some(Value::Int(n)) => Ok(usize::try_from(*n).unwrap_or(0).min(1 << 16)),
-        _ => Err(fail(format!("wrong type for value; expected int in call of {function}"))),
+        _ => Err(fail(format!(
+            "wrong type for value; expected int in call of {function}"
+        ))),
     }
 }
 
@@ -232,7 +230,9 @@ fn show(shapes: &Shapes, args: &[Value]) -> Answer {
 }
 
 fn index(shapes: &Shapes, args: &[Value]) -> Answer {
-    let (value, keys) = args.split_first().ok_or_else(|| fail("wrong number of args for index"))?;
+    let (value, keys) = args
+        .split_first()
+        .ok_or_else(|| fail("wrong number of args for index"))?;
     keys.iter()
         .try_fold(value.clone(), |value, key| shapes.index(&value, key))
         .map_err(fail)
@@ -258,7 +258,10 @@ fn split(args: &[Value]) -> Answer {
     let parts: Vec<Value> = match separator {
         // Go splits into characters.
         "" => whole.chars().map(|c| c.to_string().into_value()).collect(),
-        separator => whole.split(separator).map(|part| part.to_owned().into_value()).collect(),
+        separator => whole
+            .split(separator)
+            .map(|part| part.to_owned().into_value())
+            .collect(),
     };
     Ok(Value::List(parts.into()))
 }
@@ -275,7 +278,10 @@ fn pad(args: &[Value]) -> Answer {
 fn truncate(args: &[Value]) -> Answer {
     let (whole, length) = (text("truncate", args, 0)?, number("truncate", args, 1)?);
     // Go cuts bytes; a cut within a character would make no text.
-    let end = (0..=length.min(whole.len())).rev().find(|&at| whole.is_char_boundary(at)).unwrap_or(0);
+    let end = (0..=length.min(whole.len()))
+        .rev()
+        .find(|&at| whole.is_char_boundary(at))
+        .unwrap_or(0);
     Ok(whole[..end].to_owned().into_value())
 }
 
@@ -321,23 +327,56 @@ mod tests {
             ("{{.State}}", "{running 7  <nil>}"),
             ("{{.Config.Labels}}", "map[a:1 b:2 x.y:z]"),
             ("{{.Config.Labels.a}} {{.Config.Labels.none}}", "1 <no value>"),
-            (r#"{{index .Config.Labels "x.y"}}|{{index .Config.Labels "none"}}|"#, "z||"),
-            (r#"{{(index (index .NetworkSettings.Ports "80/tcp") 0).HostPort}}"#, "8080"),
+            (
+                r#"{{index .Config.Labels "x.y"}}|{{index .Config.Labels "none"}}|"#,
+                "z||",
+            ),
+            (
+                r#"{{(index (index .NetworkSettings.Ports "80/tcp") 0).HostPort}}"#,
+                "8080",
+            ),
             (r#"{{index .NetworkSettings.Ports "99/tcp"}}"#, "[]"),
-            ("{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", "172.17.0.2 10.0.0.2 "),
-            ("{{range $k, $v := .NetworkSettings.Networks}}{{$k}}={{$v.IPAddress}};{{end}}", "bridge=172.17.0.2;two=10.0.0.2;"),
-            ("{{range $p, $c := .NetworkSettings.Ports}}{{$p}}->{{with $c}}{{(index . 0).HostPort}}{{end}} {{end}}", "80/tcp->8080 81/tcp-> "),
-            ("{{.Args}} {{.HostConfig.Binds}} {{.Config.Volumes}}", "[-c a b] [] map[]"),
-            ("{{json .Args}} {{json .HostConfig.Binds}} {{json .Config.Env}}", r#"["-c","a b"] null ["A=b<"]"#),
-            ("{{json .State}}", r#"{"Status":"running","Pid":7,"Error":"","Health":null}"#),
+            (
+                "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}",
+                "172.17.0.2 10.0.0.2 ",
+            ),
+            (
+                "{{range $k, $v := .NetworkSettings.Networks}}{{$k}}={{$v.IPAddress}};{{end}}",
+                "bridge=172.17.0.2;two=10.0.0.2;",
+            ),
+            (
+                "{{range $p, $c := .NetworkSettings.Ports}}{{$p}}->{{with $c}}{{(index . 0).HostPort}}{{end}} {{end}}",
+                "80/tcp->8080 81/tcp-> ",
+            ),
+            (
+                "{{.Args}} {{.HostConfig.Binds}} {{.Config.Volumes}}",
+                "[-c a b] [] map[]",
+            ),
+            (
+                "{{json .Args}} {{json .HostConfig.Binds}} {{json .Config.Env}}",
+                r#"["-c","a b"] null ["A=b<"]"#,
+            ),
+            (
+                "{{json .State}}",
+                r#"{"Status":"running","Pid":7,"Error":"","Health":null}"#,
+            ),
             ("{{.HostConfig.LogConfig}}", "{json-file map[max-size:1m]}"),
             (r#"{{.HostConfig.LogConfig.Config.x}}"#, "<no value>"),
-            (r#"{{join .Args "+"}} {{upper .Name}} {{title "a b"}} {{lower "AB"}}"#, "-c+a b /WEB A B ab"),
-            (r#"{{index (split .Name "/") 1}} {{truncate .State.Status 3}} {{pad "x" 1 2}}|"#, "web run  x  |"),
+            (
+                r#"{{join .Args "+"}} {{upper .Name}} {{title "a b"}} {{lower "AB"}}"#,
+                "-c+a b /WEB A B ab",
+            ),
+            (
+                r#"{{index (split .Name "/") 1}} {{truncate .State.Status 3}} {{pad "x" 1 2}}|"#,
+                "web run  x  |",
+            ),
             (r#"{{if eq .State.Status "running"}}yes{{else}}no{{end}}"#, "yes"),
             ("{{if .HostConfig.Binds}}some{{else}}none{{end}}", "none"),
             (r#"{{printf "%s-%d" .Name .State.Pid}} {{len .Args}}"#, "/web-7 2"),
-            ("{{println .Name}}{{with .State}}{{.Pid}} {{$.Id}}{{end}}", "/web\n7 abc"),
+            (
+                "{{println .Name}}{{with .State}}{{.Pid}} {{$.Id}}{{end}}",
+                "/web\n7 abc",
+            ),
             (r#"{{define "x"}}<{{.Pid}}>{{end}}{{template "x" .State}}"#, "<7>"),
             ("{{$s := .State}}{{$s.Pid}}", "7"),
             ("{{.Name | upper | printf \"%q\"}}", "\"/WEB\""),
@@ -349,23 +388,49 @@ mod tests {
     #[test]
     fn mistakes_are_told() {
         for (template, expected) in [
-            ("{{.Nope}}", "template: executing at <.Nope>: map has no entry for key \"Nope\""),
-            ("{{.State.Nope}}", "template: executing at <.State.Nope>: map has no entry for key \"Nope\""),
-            ("{{.State.Health.Status}}", "template: executing at <.State.Health.Status>: nil pointer evaluating .Status"),
-            ("{{.Name.x}}", "template: executing at <.Name.x>: can't evaluate field x in type string"),
+            (
+                "{{.Nope}}",
+                "template: executing at <.Nope>: map has no entry for key \"Nope\"",
+            ),
+            (
+                "{{.State.Nope}}",
+                "template: executing at <.State.Nope>: map has no entry for key \"Nope\"",
+            ),
+            (
+                "{{.State.Health.Status}}",
+                "template: executing at <.State.Health.Status>: nil pointer evaluating .Status",
+            ),
+            (
+                "{{.Name.x}}",
+                "template: executing at <.Name.x>: can't evaluate field x in type string",
+            ),
             ("{{nope .}}", "template: :1: function \"nope\" not defined"),
             ("{{", "template: :1: unclosed action"),
-            ("{{.Name \"x\"}}", "template: Name has arguments but cannot be invoked as function"),
-            ("{{index .Args 5}}", "template: error calling index: index out of range: 5"),
+            (
+                "{{.Name \"x\"}}",
+                "template: Name has arguments but cannot be invoked as function",
+            ),
+            (
+                "{{index .Args 5}}",
+                "template: error calling index: index out of range: 5",
+            ),
         ] {
-            assert_eq!(run(template).as_ref().map_err(String::as_str), Err(expected), "{template}");
+            assert_eq!(
+                run(template).as_ref().map_err(String::as_str),
+                Err(expected),
+                "{template}"
+            );
         }
     }
 
     #[test]
     fn what_a_template_needs_is_known() {
         let check = |template: &str, expected: bool| {
-            assert_eq!(Template::parse(template).unwrap().mentions("Size"), expected, "{template}");
+            assert_eq!(
+                Template::parse(template).unwrap().mentions("Size"),
+                expected,
+                "{template}"
+            );
         };
         check("{{.Names}}", false);
         check("{{.Size}}", true);

@@ -34,7 +34,8 @@ fn is_printable(c: char) -> bool {
 
 fn is_joining(c: char) -> bool {
     // Zero-width joiners and other format characters are not printed.
-    !c.is_control() && !matches!(u32::from(c), 0xad | 0x600..=0x605 | 0x61c | 0x6dd | 0x70f | 0x180e | 0x200b..=0x200f
+    !c.is_control()
+        && !matches!(u32::from(c), 0xad | 0x600..=0x605 | 0x61c | 0x6dd | 0x70f | 0x180e | 0x200b..=0x200f
         | 0x202a..=0x202e | 0x2060..=0x206f | 0xd800..=0xf8ff | 0xfeff | 0xfff0..=0xfffb | 0xe_0000..=0x10_ffff)
         && format!("a{c}").escape_debug().count() == 2
 }

@@ -39,7 +39,10 @@ impl Met {
                 self.pipe(&mut action.pipe);
                 if action.pipe.decl.is_empty() {
                     let pos = action.pos;
-                    action.pipe.commands.push(command(pos, vec![Expr::Identifier(pos, SHOW.into())]));
+                    action
+                        .pipe
+                        .commands
+                        .push(command(pos, vec![Expr::Identifier(pos, SHOW.into())]));
                 }
             }
             Node::If(branch) | Node::Range(branch) | Node::With(branch) => {
@@ -67,7 +70,9 @@ impl Met {
 
     fn command(&mut self, command: &mut CommandNode, piped: bool) {
         let has_arguments = piped || command.args.len() > 1;
-        let Some((first, rest)) = command.args.split_first_mut() else { return };
+        let Some((first, rest)) = command.args.split_first_mut() else {
+            return;
+        };
         for argument in rest.iter_mut() {
             self.expr(argument);
         }

@@ -1,0 +1,129 @@
+//! `run`: create, start, attach, and the process's exit code as our own.
+
+use hull_engine::container::{self, RemoveRequest, StartRequest};
+use hull_engine::Engine;
+use hull_spec::ErrorKind;
+use hull_spec::container::CreateRequest;
+
+use super::{Command, create};
+use crate::args::{Count, Matches};
+use crate::attach::{self, Ending, Options, Remote};
+use crate::container::flags;
+use crate::context::Context;
+use crate::error::{ENGINE, Failure, NOT_EXECUTABLE, NOT_FOUND, Outcome, Result, print_line};
+use crate::{detach_keys, terminal};
+
+pub(crate) const COMMAND: Command = Command {
+    names: &["run", "container run"],
+    synopsis: "[OPTIONS] IMAGE [COMMAND] [ARG...]",
+    about: "Create a container and run a command in it",
+    flags: flags::RUN,
+    count: Count::AtLeast(1),
+    interspersed: false,
+    run,
+};
+
+fn run(args: &Matches, ctx: &Context) -> Outcome {
+    let detached = args.on("detach");
+    if detached && args.changed("attach") {
+        return Err(Failure::new("conflicting options: cannot specify both --attach and --detach"));
+    }
+    let request = create::read_request(args, ctx, detached)?;
+    let keys = read_detach_keys(args, ctx, request.config.tty)?;
+    if !detached {
+        check_terminal(request.config.attach_stdin, request.config.tty)?;
+    }
+    let engine = ctx.engine();
+    let id = create::create(args, ctx, &engine, &request).map_err(|f| f.code(ENGINE))?;
+    let started = container::start(&engine, &id, &StartRequest { attach: !detached }).map_err(|e| not_started(&engine, &id, &request, e))?;
+    let Some(socket) = started.attach else {
+        print_line(&id)?;
+        return Ok(0);
+    };
+    let forward = |signal: i32| forward(&engine, &id, signal);
+    let ending = attach::attach(
+        Remote::monitor(socket),
+        Options {
+            stdin: request.config.attach_stdin,
+            stdout: request.config.attach_stdout,
+            stderr: request.config.attach_stderr,
+            tty: request.config.tty,
+            detach_keys: keys,
+            forward: args.on_by_default("sig-proxy").then_some(&forward),
+        },
+    )
+    .map_err(|f| f.code(ENGINE))?;
+    finish(&engine, &id, ending)
+}
+
+/// The keys of `--detach-keys`, or of Docker's `config.json`. They matter only where there is a terminal to type on.
+pub(super) fn read_detach_keys(args: &Matches, ctx: &Context, terminal: bool) -> Result<Vec<u8>> {
+    let given = args.value("detach-keys").map(str::to_owned);
+    let text = match given {
+        Some(text) => text,
+        None if terminal => ctx.docker_setting("detachKeys").unwrap_or_else(|| detach_keys::DEFAULT.to_owned()),
+        None => return Ok(Vec::new()),
+    };
+    detach_keys::parse(&text).map_err(|e| Failure::new(format!("invalid detach keys ({text}): {e}")).code(ENGINE))
+}
+
+/// A terminal in the container needs one here to type on.
+pub(super) fn check_terminal(stdin: bool, tty: bool) -> Result<()> {
+    if stdin && tty && !terminal::stdin_is_terminal() {
+        return Err(Failure::new("the input device is not a TTY").hint("leave out -t where standard input is a pipe or a file"));
+    }
+    Ok(())
+}
+
+/// Passes a signal on. A container that has just ended needs none.
+pub(super) fn forward(engine: &Engine, id: &str, signal: i32) {
+    let _ = container::kill(engine, id, &signal.to_string());
+}
+
+/// Our exit code at the end of a session.
+pub(super) fn finish(engine: &Engine, id: &str, ending: Ending) -> Outcome {
+    match ending {
+        Ending::Exited(code) => Ok(exit_code(code)),
+        Ending::Detached => Ok(0),
+        Ending::Signalled(signal) => Ok(attach::signal_code(signal)),
+        // The monitor was killed. The container may go on without it.
+        Ending::Closed => match container::wait(engine, id) {
+            Ok(code) => Ok(exit_code(code)),
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                Err(Failure::new(format!("the connection to container `{id}` was lost and it is gone: how it ended is not known")).code(ENGINE))
+            }
+            Err(e) => Err(Failure::from(e).code(ENGINE)),
+        },
+    }
+}
+
+/// A process's exit code as ours.
+pub(super) fn exit_code(code: i32) -> u8 {
+    u8::try_from(code & 0xff).unwrap_or(u8::MAX)
+}
+
+/// A container that could not be started: what `--rm` asks for is done, and the exit code says why.
+fn not_started(engine: &Engine, id: &str, request: &CreateRequest, e: hull_engine::Error) -> Failure {
+    let code = start_code(&e);
+    let mut failure = Failure::from(e).code(code);
+    if request.host_config.auto_remove {
+        let removal = container::remove(engine, id, &RemoveRequest { force: true, volumes: true });
+        match removal {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                failure = failure.hint(format!("container `{id}` could not be removed either: {e}"));
+            }
+            _ => {}
+        }
+    }
+    failure
+}
+
+/// Docker's exit code for a process that could not be started.
+pub(super) fn start_code(e: &hull_engine::Error) -> u8 {
+    match e.exit_code() {
+        Some(127) => NOT_FOUND,
+        Some(126) => NOT_EXECUTABLE,
+        _ => ENGINE,
+    }
+}
+
