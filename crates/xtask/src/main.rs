@@ -52,7 +52,7 @@ enum Task {
     Tour(tour::Options),
     /// Make the test images as an OCI image layout in target/images, and serve them if asked to.
     Images(images::Options),
-    /// Write the manual pages and the completions that the binary makes of its own arguments into docs/.
+    /// Write docs/commands.md, and the manual pages and completions of a package into target/.
     Docs,
     /// Write docs/terminal.svg, a picture of a real terminal session.
     Picture,
