@@ -297,4 +297,4 @@ fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -1,0 +1,10 @@
+//! The store from outside: layers in, images found, images gone.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod archive;
+mod faults;
+mod hostile;
+mod images;
+mod layers;
+mod sharing;
