@@ -162,16 +162,16 @@ impl Client {
         if let Some(root) = known(&self.roots.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(root);
         }
-        let mut failed = None;
+        let mut failed: Option<Error> = None;
         let mut doubtful = None;
         for root in &source.roots {
             match self.probe(root) {
                 // A TLS server that is spoken to in plain says 400: ask it again properly before believing that.
                 Ok((root, 400)) if root.origin.scheme == Scheme::Http => doubtful = Some(root),
                 Ok((root, _)) => return Ok(self.found(source, root)),
-                Err(err) => {
-                    failed.get_or_insert(err);
-                }
+                // A certificate says more than that plain http was not understood.
+                Err(err) if failed.is_none() || err.is_distrust() => failed = Some(err),
+                Err(_) => {}
             }
         }
         match (doubtful, failed) {

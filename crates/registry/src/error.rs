@@ -276,6 +276,7 @@ impl Error {
             }
             Self::Schema1 { .. } => vec!["push the image again with a current Docker, then pull it".to_owned()],
             Self::Realm { .. } => vec!["credentials are never sent over plain http to another host".to_owned()],
+            Self::Store(err) => err.hint().into_iter().collect(),
             _ => Vec::new(),
         }
     }
@@ -294,13 +295,19 @@ impl Error {
             ureq::Error::Io(err) if err.kind() == std::io::ErrorKind::ConnectionRefused))
     }
 
+    /// Whether the peer speaks TLS, but with a certificate that is not trusted.
+    pub(crate) fn is_distrust(&self) -> bool {
+        matches!(self, Self::Transport { source, .. } if is_certificate(source))
+    }
+
     /// Whether the same request may succeed a little later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Status { status, .. } => is_transient(*status),
             Self::Truncated { .. } => true,
             Self::Transport { source, .. } => match source.as_ref() {
-                ureq::Error::Io(err) => !is_certificate(err),
+                // What is no TLS, or TLS with a stranger, will be the same next time.
+                ureq::Error::Io(err) => err.kind() != std::io::ErrorKind::InvalidData,
                 ureq::Error::Timeout(_) | ureq::Error::Protocol(_) | ureq::Error::ConnectionFailed => true,
                 _ => false,
             },
@@ -314,8 +321,15 @@ pub(crate) fn is_transient(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }
 
-fn is_certificate(err: &std::io::Error) -> bool {
-    err.kind() == std::io::ErrorKind::InvalidData
+/// Whether TLS broke off because of the peer's certificate. rustls' error is told from others by its text alone.
+fn is_certificate(err: &ureq::Error) -> bool {
+    match err {
+        ureq::Error::Io(err) => {
+            err.kind() == std::io::ErrorKind::InvalidData && err.to_string().contains("certificate")
+        }
+        ureq::Error::Rustls(err) => err.to_string().contains("certificate"),
+        _ => false,
+    }
 }
 
 fn transport_hints(source: &ureq::Error, url: &str) -> Vec<String> {
@@ -327,12 +341,9 @@ fn transport_hints(source: &ureq::Error, url: &str) -> Vec<String> {
         ureq::Error::Io(err) if err.kind() == std::io::ErrorKind::ConnectionRefused => {
             vec![format!("nothing listens at `{host}`")]
         }
-        ureq::Error::Rustls(_) => vec![certificate_hint(host)],
-        ureq::Error::Io(err) if is_certificate(err) => vec![certificate_hint(host)],
+        err if is_certificate(err) => vec![format!(
+            "put the registry's CA into /etc/hull/certs.d/{host}/ca.crt, or name it insecure in /etc/hull/config.toml"
+        )],
         _ => Vec::new(),
     }
-}
-
-fn certificate_hint(host: &str) -> String {
-    format!("put the registry's CA into /etc/hull/certs.d/{host}/ca.crt, or name it insecure in /etc/hull/config.toml")
 }

@@ -135,13 +135,9 @@ impl Pull<'_> {
             Some(digest) => digest.clone(),
             None => {
                 self.announce();
-                // What HEAD cannot answer the GET that follows will, or it will say why not.
-                let Ok(Some(digest)) = self.ask_each(|source| {
-                    let client = &self.shared.client;
-                    client.patiently(source, &self.shared.cancel, || {
-                        client.head(source, Which::of(self.reference))
-                    })
-                }) else {
+                // Asked once: what HEAD cannot answer the GET that follows will, or it will say why not.
+                let head = |source: &Source| self.shared.client.head(source, Which::of(self.reference));
+                let Ok(Some(digest)) = self.ask_each(head) else {
                     return Ok(None);
                 };
                 let name = self.reference.with_digest(digest.clone());

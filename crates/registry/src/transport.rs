@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ureq::Agent;
@@ -45,7 +45,14 @@ pub(crate) struct Response {
 /// Connections, one pool for each way to trust and each proxy.
 pub(crate) struct Transport {
     settings: Arc<Settings>,
-    agents: Mutex<HashMap<Key, Agent>>,
+    agents: Mutex<Agents>,
+}
+
+#[derive(Default)]
+struct Agents {
+    by_key: HashMap<Key, Agent>,
+    /// The same ones: what an origin needs is found out once, from files.
+    by_origin: HashMap<Origin, Agent>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -130,21 +137,21 @@ impl Transport {
     }
 
     fn agent(&self, origin: &Origin) -> Result<Agent, Error> {
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(agent) = agents.by_origin.get(origin) {
+            return Ok(agent.clone());
+        }
         let key = Key {
             trust: (origin.scheme == Scheme::Https).then(|| Trust::of(&self.settings, &origin.authority())),
             proxy: self.settings.proxy.of(origin).map(str::to_owned),
         };
-        let mut agents = self.agents();
-        if let Some(agent) = agents.get(&key) {
-            return Ok(agent.clone());
-        }
-        let agent = self.connect(&key)?;
-        agents.insert(key, agent.clone());
+        let agent = match agents.by_key.get(&key) {
+            Some(agent) => agent.clone(),
+            None => self.connect(&key)?,
+        };
+        agents.by_key.insert(key, agent.clone());
+        agents.by_origin.insert(origin.clone(), agent.clone());
         Ok(agent)
-    }
-
-    fn agents(&self) -> MutexGuard<'_, HashMap<Key, Agent>> {
-        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn connect(&self, key: &Key) -> Result<Agent, Error> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use hull_spec::ErrorKind;
 use hull_spec::progress::Event;
 use hull_testkit::registry::{Registry, Reply};
-use hull_testkit::require_root;
+use hull_testkit::{Compression, Layer, require_root};
 
 use super::{Site, bare, big, fails, listing, started};
 
@@ -267,11 +267,7 @@ fn privileged_one_failed_layer_ends_the_others_soon() {
         return;
     }
     let (site, registry) = started();
-    let layer = |name: &str| {
-        hull_testkit::Layer::build()
-            .file(name, 0o644, super::noise(200_000))
-            .gzip()
-    };
+    let layer = |name: &str| Layer::build().file(name, 0o644, super::noise(200_000)).gzip();
     let image = bare().layer(layer("a")).layer(layer("b")).layer(layer("c"));
     registry.image("app", "1", &image);
     registry.always(&image.layers()[0].blob.digest, |reply| {
@@ -317,6 +313,39 @@ fn child_that_pulls() {
     .unwrap();
 }
 
+/// A process of its own that pulls `name` into the site's store.
+fn child(site: &Site, name: &str) -> std::process::Child {
+    std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "fault::child_that_pulls", "--nocapture"])
+        .env("HULL_TEST_PULL", name)
+        .env("HULL_TEST_STORE", site.path("store"))
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// The limit that the bench holds release builds to; layers of all formats, more of them than are fetched at once.
+#[test]
+fn privileged_a_pull_takes_little_memory() {
+    if !require_root() {
+        return;
+    }
+    let (site, registry) = started();
+    let data = super::noise(24 << 20);
+    let formats = [
+        Compression::Gzip,
+        Compression::Zstd,
+        Compression::None,
+        Compression::Gzip,
+    ];
+    let image = formats.into_iter().enumerate().fold(bare(), |image, (i, compression)| {
+        image.layer(Layer::build().file(&format!("f{i}"), 0o644, &data).finish(compression))
+    });
+    registry.image("app", "1", &image);
+    assert!(child(&site, &registry.name("app:1")).wait().unwrap().success());
+    assert_eq!(hull_store::image::list(&site.store()).unwrap().len(), 1);
+}
+
 #[test]
 fn privileged_a_killed_pull_is_gone_on_with() {
     if !require_root() {
@@ -330,13 +359,7 @@ fn privileged_a_killed_pull_is_gone_on_with() {
         reply.stall = Some((500_000, Duration::from_secs(60)))
     });
     let partial = site.path("store/blobs/partial").join(blob.digest.replace(':', "-"));
-    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "fault::child_that_pulls", "--nocapture"])
-        .env("HULL_TEST_PULL", registry.name("app:1"))
-        .env("HULL_TEST_STORE", site.path("store"))
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = child(&site, &registry.name("app:1"));
     let arrived = hull_testkit::until("bytes of the partial blob", || {
         std::fs::metadata(&partial).ok().map(|m| m.len()).filter(|n| *n > 0)
     });

@@ -6,6 +6,7 @@ mod auth;
 mod fault;
 mod hostile;
 mod mirror;
+mod proxy;
 mod pull;
 mod real;
 mod redirect;

@@ -23,6 +23,18 @@ fn an_image_is_pulled_by_tag_and_by_digest() {
             format!("Status: Downloaded newer image for {name}")
         ]
     );
+    let agents: Vec<_> = registry
+        .seen("")
+        .iter()
+        .map(|seen| seen.header("user-agent").map(str::to_owned))
+        .collect();
+    assert!(
+        agents
+            .iter()
+            .flatten()
+            .all(|agent| agent == concat!("hull/", env!("CARGO_PKG_VERSION"))),
+        "{agents:?}"
+    );
     assert_eq!(site.events()[0], Event::Message("1: Pulling from me/app".to_owned()));
     let names = hull_store::image::names(&site.store(), &pulled.image.id).unwrap();
     let names: Vec<_> = names.iter().map(ToString::to_string).collect();

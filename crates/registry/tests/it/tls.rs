@@ -99,19 +99,26 @@ fn a_ca_in_certs_d_is_the_one_that_counts() {
     let mut site = Site::new();
     trust(&mut site, &address, "other.crt");
     registry.forget();
-    let err = site.pull(&format!("{address}/app:1")).unwrap_err();
+    let err = fails(
+        site.pull(&format!("{address}/app:1")),
+        ErrorKind::Unavailable,
+        "invalid peer certificate",
+    );
     assert!(registry.seen("").is_empty(), "nothing is asked of a stranger");
-    assert_eq!(err.kind(), ErrorKind::Unavailable);
+    assert!(
+        err.hints()[0].contains(&format!("certs.d/{address}/ca.crt")),
+        "{:?}",
+        err.hints()
+    );
 }
 
 #[test]
-fn an_unknown_certificate_is_told_with_what_to_do() {
+fn a_mirror_that_says_https_has_no_second_way() {
     let registry = Registry::start();
     registry.image("app", "1", &bare());
     let address = front(&registry).to_string();
     let mut site = Site::new();
     trust(&mut site, &address, "other.crt");
-    // A mirror that says https has no second way to be reached.
     let rules = hull_registry::settings::Registry {
         mirrors: vec![format!("https://{address}")],
         ..Default::default()
