@@ -45,10 +45,20 @@ pub fn doctor(settings: &Settings) -> Vec<Finding> {
         Ok(chains) => {
             for chain in chains
                 .iter()
-                .filter(|c| c.drops_forwarded() && c.table != settings.table)
+                .filter(|c| c.drops_at(FORWARD) && c.table != settings.table)
             {
                 let (problem, hint) = chain.advice(&bridge);
                 find(problem, hint);
+            }
+            // Published ports are forwarded: a host that filters its input alone may think them closed.
+            let drops = |place| chains.iter().any(|c| c.table != settings.table && c.drops_at(place));
+            if drops(INPUT) && !drops(FORWARD) {
+                find(
+                    "the host's firewall drops unknown input but forwards freely: published ports are open to all who \
+                     reach this host"
+                        .into(),
+                    "filter them in a `forward` chain, or publish them on one address: `-p 127.0.0.1:8080:80`".into(),
+                );
             }
         }
         Err(e) => find(
@@ -100,6 +110,11 @@ fn standing(settings: &Settings, bridge: &str, find: &mut dyn FnMut(String, Stri
     }
 }
 
+/// `NF_INET_LOCAL_IN`.
+const INPUT: u32 = 1;
+/// `NF_INET_FORWARD`.
+const FORWARD: u32 = 2;
+
 /// A base chain of anybody's.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Chain {
@@ -111,9 +126,9 @@ struct Chain {
 }
 
 impl Chain {
-    fn drops_forwarded(&self) -> bool {
-        // NF_INET_FORWARD, NF_DROP; families inet and ip.
-        self.place == Some(2) && self.policy == Some(0) && matches!(self.family, 1 | 2)
+    /// Whether what no rule of it accepts is dropped at that place. Families inet and ip; a policy of 0 is to drop.
+    fn drops_at(&self, place: u32) -> bool {
+        self.place == Some(place) && self.policy == Some(0) && matches!(self.family, 1 | 2)
     }
 
     fn advice(&self, bridge: &str) -> (String, String) {
@@ -192,7 +207,7 @@ mod tests {
             (chain(10, Some(2), Some(0)), false),
             (chain(2, None, None), false),
         ] {
-            assert_eq!(case.drops_forwarded(), expected, "{case:?}");
+            assert_eq!(case.drops_at(FORWARD), expected, "{case:?}");
         }
     }
 

@@ -121,3 +121,27 @@ fn privileged_configure_from_outside_does_the_same() {
     );
     assert!(lab.host.sh("ip -o link").contains("hull0"));
 }
+
+#[test]
+fn privileged_a_full_bridge_is_told() {
+    let Some(lab) = Lab::new() else { return };
+    let first = lab.allocate("c", &[], &|_| true).unwrap().plan;
+    // One namespace for all, each with its own interface: only the bridge is looked at.
+    let space = crate::lab::Space::new();
+    let attach = |n: u32| {
+        let plan = hull_network::EndpointPlan {
+            link: format!("veth{n}"),
+            peer: format!("e{n}"),
+            ..first.clone()
+        };
+        endpoint::attach(&plan, hull_network::Netns::Fd(space.fd()))
+    };
+    let error = lab
+        .host
+        .run(|| (0..1100).find_map(|n| attach(n).err().map(|e| (n, e))))
+        .unwrap();
+    assert_eq!(error.0, 1023);
+    assert!(matches!(error.1, Error::BridgeFull { .. }), "{}", error.1);
+    assert_eq!(error.1.kind(), hull_spec::ErrorKind::Exhausted);
+    assert!(!lab.host.sh("ip -o link").contains("veth1023"));
+}

@@ -111,6 +111,12 @@ fn privileged_the_doctor_names_what_is_in_the_way() {
         .sh("nft insert rule ip filter DOCKER-USER iifname hull0 accept; \
          nft insert rule ip filter DOCKER-USER oifname hull0 ct status dnat accept");
     assert!(lab.outside.ask((HOST, 8080)).is_some());
+    // Input is another way, which published ports do not take; that is said.
+    lab.host.sh(
+        "nft 'delete table ip filter; table inet fw { chain i { type filter hook input priority 0; policy drop; }; }'",
+    );
+    assert!(lab.outside.ask((HOST, 8080)).is_some());
+    assert!(look()[0].problem.contains("published ports are open"));
     lab.host.sh("nft flush ruleset; sysctl -qw net.ipv4.ip_forward=0");
     let problems: Vec<_> = look().into_iter().map(|f| f.problem).collect();
     assert_eq!(problems.len(), 2, "{problems:?}");
