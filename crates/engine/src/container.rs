@@ -12,7 +12,7 @@ pub mod status;
 pub use find::{exists, find, find_id, ids, is_id, is_name, load, save};
 pub use inspect::{Inspect, inspect};
 pub use list::{ListRequest, Summary, SummaryHostConfig, SummaryNetworks, list, status_text};
-pub use logs::logs;
+pub use logs::{LogsRequest, logs};
 pub use size::Sizes;
 
 pub(crate) use size::tree as tree_size;
