@@ -248,6 +248,76 @@ fn what_the_killed_left_is_swept() {
     );
 }
 
+/// Kills a pull, as `kill -9` does, at many moments, and looks each time: nothing but whole things has its final name,
+/// and the next pull ends well whatever it finds.
+#[test]
+fn a_pull_killed_at_any_moment_leaves_the_truth() {
+    const CHILD: &str = "HULL_TEST_STORE_OF_A_CHILD";
+    let big = big();
+    if let Some(root) = std::env::var_os(CHILD) {
+        let store = Store::open(root.as_ref(), Access::Write).unwrap();
+        let lease = store.lease().unwrap();
+        let source = |offset| big.source()(offset).map(|r| Box::new(Slow(r)) as Box<dyn Read + Send>);
+        layer(&lease, &big.spec, source, &Progress::silent()).unwrap();
+        crate::archive::record(&lease, std::slice::from_ref(&big.spec), &["app:1"], "app").unwrap();
+        return;
+    }
+    let home = Home::new();
+    let mut killed = 0;
+    for round in 0..40u64 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "faults::a_pull_killed_at_any_moment_leaves_the_truth"])
+            .env(CHILD, home.dir.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(7 * round));
+        child.kill().unwrap();
+        killed += u32::from(!child.wait().unwrap().success());
+        let reader = Store::open(home.dir.path(), Access::Read).unwrap();
+        if let Ok(image) = hull_store::image::resolve(&reader, "app:1") {
+            let fs = hull_store::snapshot::lower(&reader, &image.layers).remove(0);
+            assert_eq!(std::fs::read(fs.join("noise")).unwrap(), noise(2_000_000));
+            assert_eq!(std::fs::read(fs.join("end")).unwrap(), b"end");
+        }
+        let blob = reader.blob_path(&big.spec.descriptor.digest);
+        assert!(std::fs::read(blob).map_or(true, |bytes| bytes == big.blob));
+        if round % 3 == 0 {
+            let store = Store::open(home.dir.path(), Access::Write).unwrap();
+            let request = hull_store::image::RemoveRequest {
+                name: "app:1",
+                force: false,
+            };
+            let _ = hull_store::image::remove(&store, &request, no_users);
+            assert_eq!(home.names("trash"), [""; 0]);
+        }
+    }
+    assert!(killed > 0, "the child was always faster than its killer");
+    let made = home.image(
+        &[Archive::new().file("noise", &noise(2_000_000)).file("end", b"end")],
+        &["app:1"],
+        "app",
+    );
+    let fs = home.store.layer_path(&made.layers[0]).join("fs");
+    assert_eq!(std::fs::read(fs.join("noise")).unwrap(), noise(2_000_000));
+    gc::sweep(&home.store, no_users).unwrap();
+    assert_eq!((home.names("layers").len(), home.names("blobs/sha256").len()), (2, 3));
+    for dir in ["ingest", "leases", "trash", "blobs/partial"] {
+        assert_eq!(home.names(dir), [""; 0], "{dir}");
+    }
+}
+
+/// A source that takes its time, so that there are moments to be killed at.
+struct Slow<R>(R);
+
+impl<R: Read> Read for Slow<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        let count = out.len().min(40_000);
+        self.0.read(&mut out[..count])
+    }
+}
+
 #[test]
 fn privileged_a_full_disk_is_told_and_cleaned_up() {
     if !hull_testkit::require_root() {

@@ -254,7 +254,7 @@ fn deep_trees_are_removed() {
     let top = dir.path().join("top");
     std::fs::create_dir(&top).unwrap();
     let mut at: std::os::fd::OwnedFd = std::fs::File::open(&top).unwrap().into();
-    for _ in 0..5000 {
+    for _ in 0..1200 {
         rustix::fs::mkdirat(&at, "d", rustix::fs::Mode::RWXU).unwrap();
         rustix::fs::symlinkat("/etc", &at, "l").unwrap();
         at = rustix::fs::openat(&at, "d", rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
