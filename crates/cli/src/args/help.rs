@@ -21,8 +21,9 @@ pub(crate) fn flag_usages(flags: &[Flag], columns: usize) -> String {
     let mut out = String::new();
     for (_, left, right) in shown {
         let text = wrap(width + 3, columns, &right);
-        let line = format!("{left:width$}   {text}");
-        let _ = writeln!(out, "{}", line.trim_end());
+        for line in format!("{left:width$}   {text}").lines() {
+            let _ = writeln!(out, "{}", line.trim_end());
+        }
     }
     out
 }
@@ -58,7 +59,12 @@ fn wrap(indent: usize, columns: usize, text: &str) -> String {
     } else {
         (indent, String::new())
     };
-    let width = columns.saturating_sub(indent + SLOP).max(NARROW);
+    // Where even that is narrow, lines are as long as they are.
+    let width = if columns < indent + NARROW {
+        usize::MAX - SLOP
+    } else {
+        columns - indent - SLOP
+    };
     let gap = format!("\n{}", " ".repeat(indent));
     let mut lines = Vec::new();
     for paragraph in text.split('\n') {
@@ -105,17 +111,18 @@ mod tests {
                               a colon if it is to be another
         "#);
         insta::assert_snapshot!(flag_usages(FLAGS, 40), @r#"
-          -e, --env list      
+          -e, --env list
                         Set a variable
-              --pull string   
+              --pull string
                         When to pull
                         (default "missing")
-              --rm            
+              --rm
                         Remove it when it exits
-          -u, --user string   
-                        Name or number of the
-                        user, and of the group
-                        after a colon if it is to
+          -u, --user string
+                        Name or number of
+                        the user, and of
+                        the group after a
+                        colon if it is to
                         be another
         "#);
     }
