@@ -311,6 +311,10 @@ fn child_that_pulls() {
         &hull_spec::Progress::silent(),
     )
     .unwrap();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak <= 64 << 10, "the pull took {peak} KiB");
 }
 
 /// A process of its own that pulls `name` into the site's store.
