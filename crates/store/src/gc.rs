@@ -13,7 +13,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::error::{At, Error, Result};
 use crate::image::User;
-use crate::index::Statement;
+use crate::index::{self, Statement};
 use crate::lock::Exclusive;
 use crate::{Store, lease, tree};
 
@@ -168,7 +168,8 @@ fn unnamed_layers(store: &Store, named: &Named, swept: &mut Swept) -> Result<Vec
                     .act("forget a layer")?;
             }
         }
-        transaction.commit().act("commit a sweep")
+        transaction.commit().act("commit a sweep")?;
+        index::empty_log(db)
     })?;
     Ok(doomed.into_iter().map(|(_, path)| path).collect())
 }

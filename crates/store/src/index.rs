@@ -1,7 +1,7 @@
 //! The index, `hull.db`: which names mean which image, which layers an image has, which layers are good.
 //!
 //! Opening and closing SQLite is the dearest part of looking up an image, so a reader opens the file read-only, runs
-//! one statement, and nobody checkpoints on close: writers do so once their log has grown.
+//! one statement, and nobody checkpoints on close: the verbs that change it do so when they are done.
 
 use std::path::Path;
 use std::time::Duration;
@@ -37,6 +37,9 @@ const MIGRATIONS: [&str; 1] = ["
         boot TEXT
     ) WITHOUT ROWID;
 "];
+
+/// How long to wait for another process's transaction; ours take milliseconds.
+const BUSY: Duration = Duration::from_secs(30);
 
 const KNOWN: i64 = MIGRATIONS.len() as i64;
 
@@ -78,9 +81,7 @@ fn open(root: &Path, access: Access) -> Result<Connection> {
         Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
     };
     let mut connection = Connection::open_with_flags(&path, flags).act("open")?;
-    connection
-        .busy_timeout(Duration::from_secs(30))
-        .act("set the busy timeout")?;
+    connection.busy_timeout(BUSY).act("set the busy timeout")?;
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
         .act("keep the log on close")?;
@@ -127,6 +128,21 @@ fn migrate(connection: &mut Connection) -> Result<()> {
         .pragma_update(None, "user_version", KNOWN)
         .act("set the layout version")?;
     transaction.commit().act("commit a migration")
+}
+
+/// Empties the log after a change. Whoever opens the index next without anybody else having it open reads the whole log
+/// first, so a reader's time depends on it; a writer's does not matter as much. A log in use is left to the next one.
+pub(crate) fn empty_log(connection: &Connection) -> Result<()> {
+    let checkpoint = || {
+        connection.busy_timeout(Duration::ZERO)?;
+        let outcome = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        connection.busy_timeout(BUSY)?;
+        match outcome {
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => Ok(()),
+            outcome => outcome,
+        }
+    };
+    checkpoint().act("empty the log")
 }
 
 /// This boot's ID: what was written in an earlier one without a sync may not have reached the disk.

@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, TransactionBehavior};
 use super::Image;
 use super::resolve::key;
 use crate::error::{Error, Result};
-use crate::index::Statement;
+use crate::index::{self, Statement};
 use crate::ingest::LayerSpec;
 use crate::{Lease, chain_id};
 
@@ -84,6 +84,7 @@ pub fn record(lease: &Lease<'_>, request: &Record<'_>) -> Result<Image> {
                 .act("name an image")?;
         }
         transaction.commit().act("commit an image")?;
+        index::empty_log(db)?;
         Ok(image)
     })
 }

@@ -7,7 +7,7 @@ use super::Image;
 use super::resolve::{key, names_of, resolve};
 use crate::error::{Error, Result};
 use crate::gc::Named;
-use crate::index::Statement;
+use crate::index::{self, Statement};
 use crate::{Store, gc, lease, tree};
 
 /// What is to be removed.
@@ -86,6 +86,7 @@ where
         )?;
         removed.extend(freed.layers.iter().cloned().map(Removed::Deleted));
         transaction.commit().act("commit a removal")?;
+        index::empty_log(db)?;
         Ok((removed, freed))
     })?;
     let binned = gc::bin_layers(store, &freed.layers, &lock)?;
