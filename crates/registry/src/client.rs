@@ -1,9 +1,9 @@
 //! A client of registries: finds out how each is reached and lets itself in.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hull_spec::Reference;
+use hull_spec::{ErrorKind, Reference};
 
 use crate::auth::{Auth, Door};
 use crate::credentials::{self, Credentials};
@@ -22,8 +22,11 @@ pub struct Client {
     auth: Auth,
     given: Option<Credentials>,
     roots: Mutex<HashMap<String, Url>>,
-    credentials: Mutex<HashMap<String, Option<Credentials>>>,
+    credentials: Mutex<HashMap<String, Known>>,
 }
+
+/// What is known of a registry's credentials; or which helper failed, and why.
+type Known = Result<Option<Credentials>, (String, String)>;
 
 /// What is asked of one repository.
 #[derive(Clone, Debug)]
@@ -69,6 +72,19 @@ impl Client {
     /// Asks once, letting itself in where that is asked for. An answer that says "not now" is an error; every other
     /// one is for the caller to judge.
     pub(crate) fn ask(&self, source: &Source, ask: &Ask<'_>) -> Result<Response, Error> {
+        let answer = self.ask_admitted(source, ask);
+        let denied = match &answer {
+            Ok(response) => matches!(response.status, 401 | 403),
+            Err(err) => err.kind() == ErrorKind::Denied,
+        };
+        // A helper that fails is no reason not to have what everybody may have; it is the reason if that is refused.
+        match self.helper_failure(source).filter(|_| denied) {
+            Some(err) => Err(err),
+            None => answer,
+        }
+    }
+
+    fn ask_admitted(&self, source: &Source, ask: &Ask<'_>) -> Result<Response, Error> {
         let root = self.root(source)?;
         let scope = format!("repository:{}:pull", source.repository);
         let mut request = Request {
@@ -215,13 +231,27 @@ impl Client {
             return Ok(Some(given.clone()));
         }
         // Held while a helper runs: it may ask a person, and must not ask once for each download.
-        let mut known = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known();
         if let Some(found) = known.get(&source.name) {
-            return Ok(found.clone());
+            return Ok(found.as_ref().ok().cloned().flatten());
         }
-        let found = credentials::find(&self.settings, &source.name)?;
-        known.insert(source.name.clone(), found.clone());
-        Ok(found)
+        let found = match credentials::find(&self.settings, &source.name) {
+            Ok(found) => Ok(found),
+            Err(Error::Helper { helper, reason }) => Err((helper, reason)),
+            Err(err) => return Err(err),
+        };
+        let out = found.as_ref().ok().cloned().flatten();
+        known.insert(source.name.clone(), found);
+        Ok(out)
+    }
+
+    fn helper_failure(&self, source: &Source) -> Option<Error> {
+        let (helper, reason) = self.known().get(&source.name)?.clone().err()?;
+        Some(Error::Helper { helper, reason })
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+        self.credentials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

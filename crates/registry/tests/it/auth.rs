@@ -184,6 +184,35 @@ fn credentials_come_from_helpers_only_when_needed() {
     );
 }
 
+/// Docker's configuration often names a helper that is not installed, and nobody needs it for public images.
+#[test]
+fn a_helper_that_fails_only_matters_where_credentials_do() {
+    let (mut site, registry) = started();
+    registry.image("app", "1", &bare());
+    site.login(r#"{"credsStore":"not-installed"}"#);
+    registry.require(Login::anonymous_token());
+    site.pull(&registry.name("app:1")).unwrap();
+    for login in [Login::token("u", "p"), Login::basic("u", "p")] {
+        registry.require(login);
+        fails(
+            site.pull(&registry.name("app:2")),
+            ErrorKind::Invalid,
+            "credential helper `docker-credential-not-installed` failed: ",
+        );
+    }
+    registry.require(Login::anonymous_token());
+    registry.spoil(9, "/manifests/", |_, reply| {
+        if reply.status != 401 {
+            *reply = Reply::error(403, "DENIED", "not for everybody");
+        }
+    });
+    fails(
+        site.pull(&registry.name("app:1")),
+        ErrorKind::Invalid,
+        "docker-credential-not-installed",
+    );
+}
+
 #[test]
 fn given_credentials_win_over_the_file() {
     let (mut site, registry) = started();
