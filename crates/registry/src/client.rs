@@ -155,6 +155,11 @@ impl Client {
         retry
     }
 
+    /// Breaks off all requests that wait for their answer.
+    pub(crate) fn interrupt(&self) {
+        self.transport.interrupt();
+    }
+
     fn exchange(&self, request: &Request<'_>) -> Result<Response, Error> {
         let response = self.transport.exchange(request)?;
         if crate::error::is_transient(response.status) {

@@ -44,5 +44,5 @@ mod url;
 pub use client::Client;
 pub use credentials::Credentials;
 pub use error::Error;
-pub use pull::{PullOptions, Pulled, pull};
+pub use pull::{PullOptions, Pulled, pull, pull_first};
 pub use settings::Settings;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hull_spec::image::{CONFIG_MAX, ImageConfig};
 use hull_spec::manifest::{Descriptor, MANIFEST_MAX, Manifest};
 use hull_spec::progress::Event;
-use hull_spec::{Digest, Platform, Progress, Reference};
+use hull_spec::{Digest, ErrorKind, Platform, Progress, Reference};
 use hull_store::image::{self, Image, Record};
 use hull_store::ingest::LayerSpec;
 use hull_store::{Lease, Store, blob, chain_id};
@@ -118,6 +118,31 @@ pub fn pull(
     let layers = described.layers();
     pull.fetch_layers(&layers)?;
     pull.record(&described, &layers, warnings)
+}
+
+/// Pulls the first of `candidates` ([`Settings::candidates`](crate::Settings::candidates)) that there is. Only a registry
+/// that does not have the image, or does not say, is passed over: one that is down must not decide where an image comes
+/// from.
+///
+/// # Errors
+/// As [`pull`]; where nobody has the image, what the first registry said.
+pub fn pull_first(
+    store: &Store,
+    client: &Arc<Client>,
+    candidates: &[Reference],
+    options: &PullOptions,
+    progress: &Progress,
+) -> Result<Pulled, Error> {
+    let mut first = None;
+    for reference in candidates {
+        match pull(store, client, reference, options, progress) {
+            Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::Denied) => {
+                first.get_or_insert(err);
+            }
+            done => return done,
+        }
+    }
+    Err(first.unwrap_or(Error::Cancelled))
 }
 
 impl Pull<'_> {

@@ -31,12 +31,13 @@ impl Retry {
 pub(crate) struct Cancel(AtomicBool);
 
 impl Cancel {
-    pub(crate) fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    /// Cancels the work; returns whether this was the first to do so.
+    pub(crate) fn cancel(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
-        if self.0.load(Ordering::Relaxed) {
+        if self.0.load(Ordering::Acquire) {
             return Err(Error::Cancelled);
         }
         Ok(())

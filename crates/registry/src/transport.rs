@@ -154,6 +154,15 @@ impl Transport {
         Ok(agent)
     }
 
+    /// Breaks off everything that is under way, so that nobody waits for a silent peer. Who is not cancelled tries again
+    /// on connections that are new.
+    pub(crate) fn interrupt(&self) {
+        let agents = std::mem::take(&mut *self.agents.lock().unwrap_or_else(PoisonError::into_inner));
+        for agent in agents.by_key.into_values() {
+            agent.shutdown();
+        }
+    }
+
     fn connect(&self, key: &Key) -> Result<Agent, Error> {
         let timeouts = &self.settings.timeouts;
         let proxy = match &key.proxy {

@@ -95,7 +95,7 @@ pub struct Reply {
     pub slow: Option<Duration>,
 }
 
-type Fault = Box<dyn Fn(&Seen, &mut Reply) + Send>;
+type Fault = Arc<dyn Fn(&Seen, &mut Reply) + Send + Sync>;
 
 struct Rule {
     /// What the path must contain.
@@ -204,21 +204,21 @@ impl Registry {
 
     /// Spoils the next `times` answers to requests whose path contains `path`. Of several rules the first that still
     /// applies is used.
-    pub fn spoil(&self, times: usize, path: &str, fault: impl Fn(&Seen, &mut Reply) + Send + 'static) {
+    pub fn spoil(&self, times: usize, path: &str, fault: impl Fn(&Seen, &mut Reply) + Send + Sync + 'static) {
         lock(&self.shared.rules).push(Rule {
             path: path.to_owned(),
             left: times,
-            fault: Box::new(fault),
+            fault: Arc::new(fault),
         });
     }
 
     /// Spoils the next answer.
-    pub fn once(&self, path: &str, fault: impl Fn(&mut Reply) + Send + 'static) {
+    pub fn once(&self, path: &str, fault: impl Fn(&mut Reply) + Send + Sync + 'static) {
         self.spoil(1, path, move |_, reply| fault(reply));
     }
 
     /// Spoils every answer.
-    pub fn always(&self, path: &str, fault: impl Fn(&mut Reply) + Send + 'static) {
+    pub fn always(&self, path: &str, fault: impl Fn(&mut Reply) + Send + Sync + 'static) {
         self.spoil(usize::MAX, path, move |_, reply| fault(reply));
     }
 
@@ -319,15 +319,22 @@ impl Shared {
     /// The answer to a request, spoilt if a rule says so.
     fn reply(&self, request: &Seen, address: SocketAddr) -> Reply {
         let mut reply = login::check(self, request, address).unwrap_or_else(|| self.find(request));
-        let mut rules = lock(&self.rules);
-        if let Some(rule) = rules
-            .iter_mut()
-            .find(|rule| rule.left > 0 && request.path.contains(&rule.path))
-        {
-            rule.left = rule.left.saturating_sub(usize::from(rule.left != usize::MAX));
-            (rule.fault)(request, &mut reply);
+        // Not called under the lock: a fault may wait for what another request does.
+        if let Some(fault) = self.fault(&request.path) {
+            fault(request, &mut reply);
         }
         reply
+    }
+
+    fn fault(&self, path: &str) -> Option<Fault> {
+        let mut rules = lock(&self.rules);
+        let rule = rules
+            .iter_mut()
+            .find(|rule| rule.left > 0 && path.contains(&rule.path))?;
+        if rule.left != usize::MAX {
+            rule.left -= 1;
+        }
+        Some(Arc::clone(&rule.fault))
     }
 
     fn find(&self, request: &Seen) -> Reply {

@@ -35,7 +35,10 @@ impl Pull<'_> {
                     return;
                 }
                 if let Err(err) = self.fetch_layer(layer) {
-                    self.shared.cancel.cancel();
+                    // The first one ends the others, also those that wait for bytes.
+                    if self.shared.cancel.cancel() {
+                        self.shared.client.interrupt();
+                    }
                     let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
                     // Those that were cancelled by the first one have nothing to say.
                     if !matches!(err, Error::Cancelled) {

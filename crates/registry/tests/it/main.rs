@@ -41,8 +41,8 @@ impl Site {
             },
             timeouts: Timeouts {
                 connect: Duration::from_secs(5),
-                stall: Duration::from_millis(400),
-                document: Duration::from_secs(5),
+                stall: Duration::from_secs(10),
+                document: Duration::from_secs(20),
             },
             certificates: Vec::new(),
             ..Settings::default()
@@ -56,6 +56,11 @@ impl Site {
 
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// Where the store keeps what has arrived of a blob.
+    fn partial(&self, digest: &str) -> PathBuf {
+        self.path("store/blobs/partial").join(digest.replace(':', "-"))
     }
 
     fn store(&self) -> Store {

@@ -301,3 +301,25 @@ fn privileged_downloads_run_side_by_side_but_not_too_many() {
     assert_eq!(pulled.image.layers.len(), 6);
     assert_eq!(registry.most_at_once(), 2);
 }
+
+#[test]
+fn a_name_without_a_registry_is_searched_for_in_order() {
+    let (mut site, first) = started();
+    let second = hull_testkit::registry::Registry::start();
+    site.settings.search = vec![first.address().to_string(), second.address().to_string()];
+    second.image("app", "1", &bare());
+    first.image("other", "1", &bare());
+    let pull = |text: &str| {
+        let client = std::sync::Arc::new(hull_registry::Client::new(site.settings.clone()));
+        let candidates = site.settings.candidates(text).unwrap();
+        let (options, progress) = (hull_registry::PullOptions::default(), hull_spec::Progress::silent());
+        hull_registry::pull_first(&site.store(), &client, &candidates, &options, &progress)
+    };
+    assert_eq!(pull("app:1").unwrap().reference.to_string(), second.name("app:1"));
+    assert_eq!(pull("other:1").unwrap().reference.to_string(), first.name("other:1"));
+    fails(pull("no/such"), ErrorKind::NotFound, &first.name("no/such"));
+    first.always("/v2/", |reply| reply.status = 503);
+    second.forget();
+    fails(pull("app:1"), ErrorKind::Unavailable, "503");
+    assert!(second.seen("").is_empty(), "a registry that is ill does not decide");
+}
