@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use hull_store::{Access, Store};
 
-use crate::Result;
 use crate::config::Config;
+use crate::{Error, Result};
 
 /// What the engine is told of its surroundings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +103,39 @@ impl Engine {
         }
         let store = Store::open(&self.data, access)?;
         Ok(cell.get_or_init(|| store))
+    }
+
+    /// The layer below all layers of every image: the folders and empty files that each container has something mounted
+    /// on. Without them the kernel would be given nothing to mount on where an image lacks them, and making them would
+    /// leave traces in the container's writable layer. Made at first use.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub(crate) fn base_layer(&self) -> Result<PathBuf> {
+        let layers = self.data.join("layers");
+        let base = layers.join("base");
+        if rustix::fs::access(&base, rustix::fs::Access::EXISTS).is_ok() {
+            return Ok(base);
+        }
+        let new = layers.join(format!("base.new-{}", std::process::id()));
+        let made = (|| {
+            for folder in ["proc", "sys", "dev", "etc"] {
+                std::fs::create_dir_all(new.join(folder))?;
+            }
+            for file in ["etc/hosts", "etc/resolv.conf", "etc/hostname"] {
+                std::fs::write(new.join(file), "")?;
+            }
+            std::fs::rename(&new, &base)
+        })();
+        match made {
+            // Another command was first.
+            Err(_) if base.is_dir() => drop(std::fs::remove_dir_all(&new)),
+            made => made.map_err(|source| Error::Write {
+                path: base.clone(),
+                source,
+            })?,
+        }
+        Ok(base)
     }
 
     /// `DATA/containers/ID`. `id` is a whole ID.

@@ -58,6 +58,91 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// No image has this name or ID.
+    #[error("No such image: {name}")]
+    NoSuchImage {
+        /// The name as given.
+        name: String,
+    },
+    /// Another container has the name.
+    #[error(
+        "Conflict. The container name \"/{name}\" is already in use by container \"{id}\". You have to remove (or rename) that container to be able to reuse that name."
+    )]
+    NameInUse {
+        /// The name.
+        name: String,
+        /// Who has it.
+        id: String,
+    },
+    /// The container does not run.
+    #[error("container {id} is not running")]
+    NotRunning {
+        /// The container.
+        id: String,
+    },
+    /// The container runs, and that is in the way.
+    #[error("cannot remove container \"/{name}\": container is {}: stop the container before removing or force remove", status.name())]
+    Running {
+        /// The container.
+        id: String,
+        /// Its name.
+        name: String,
+        /// What it is doing.
+        status: hull_spec::container::Status,
+    },
+    /// Another command is changing the container.
+    #[error("container {id} is being changed by another command")]
+    Busy {
+        /// The container.
+        id: String,
+    },
+    /// The container runs, but its monitor was killed.
+    #[error("cannot attach to container {id}: its monitor was killed")]
+    Unmonitored {
+        /// The container.
+        id: String,
+    },
+    /// A container could not be started.
+    #[error("failed to start container {}", short(id))]
+    Start {
+        /// The container.
+        id: String,
+        /// Why.
+        source: Box<hull_monitor::Error>,
+    },
+    /// A process could not be started in a container.
+    #[error("failed to exec in container {}", short(id))]
+    Exec {
+        /// The container.
+        id: String,
+        /// Why.
+        source: Box<hull_runtime::Error>,
+    },
+    /// A signal could not be sent.
+    #[error("cannot send signal {signal} to container {id}")]
+    Signal {
+        /// The container.
+        id: String,
+        /// The signal's number.
+        signal: i32,
+        /// Why.
+        source: io::Error,
+    },
+    /// A request that makes no sense, in Docker's words where it has some.
+    #[error("{0}")]
+    Invalid(String),
+    /// A request that this version or this host cannot fulfil.
+    #[error("{0}")]
+    Unsupported(String),
+    /// A part of the container's network is malformed or cannot be had.
+    #[error(transparent)]
+    Network(#[from] hull_network::Error),
+    /// A part of what the container is to be cannot be had.
+    #[error(transparent)]
+    Runtime(#[from] hull_runtime::Error),
+    /// What a container had cannot be removed.
+    #[error(transparent)]
+    Monitor(#[from] hull_monitor::Error),
     /// The image store failed.
     #[error(transparent)]
     Store(#[from] hull_store::Error),
@@ -90,7 +175,20 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoSuchContainer { .. } => ErrorKind::NotFound,
+            Self::NoSuchContainer { .. } | Self::NoSuchImage { .. } => ErrorKind::NotFound,
+            Self::NameInUse { .. }
+            | Self::NotRunning { .. }
+            | Self::Running { .. }
+            | Self::Busy { .. }
+            | Self::Unmonitored { .. } => ErrorKind::Conflict,
+            Self::Start { source, .. } => source.kind(),
+            Self::Exec { source, .. } => source.kind(),
+            Self::Signal { source, .. } => io_kind(source),
+            Self::Invalid(_) => ErrorKind::Invalid,
+            Self::Unsupported(_) => ErrorKind::Unsupported,
+            Self::Network(e) => e.kind(),
+            Self::Runtime(e) => e.kind(),
+            Self::Monitor(e) => e.kind(),
             Self::Ambiguous { .. } | Self::Filter { .. } | Self::FilterValue { .. } => ErrorKind::Invalid,
             Self::LogDriver { .. } => ErrorKind::Unsupported,
             Self::Store(e) => e.kind(),
@@ -99,6 +197,28 @@ impl Error {
             Self::Damaged { .. } => ErrorKind::Internal,
         }
     }
+}
+
+impl Error {
+    /// The exit code that Docker gives where a program could not be started: 127 where it is missing, 126 where it
+    /// cannot be executed.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<i32> {
+        match self {
+            Self::Start { source, .. } => match source.as_ref() {
+                hull_monitor::Error::Start(failure) => failure.exit_code,
+                hull_monitor::Error::Runtime(e) => e.exit_code(),
+                _ => None,
+            },
+            Self::Exec { source, .. } => source.exit_code(),
+            _ => None,
+        }
+    }
+}
+
+/// The first twelve digits of an ID, as people read them.
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
 }
 
 /// The kind of a failed system call.

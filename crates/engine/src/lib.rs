@@ -31,6 +31,7 @@ pub mod filter;
 pub mod image;
 pub mod moment;
 pub mod system;
+pub mod volume;
 
 pub use engine::{Engine, Settings};
 pub use error::Error;

@@ -137,3 +137,11 @@ fn call(option: libc::c_int, first: u64, second: u64) -> Result<()> {
     let done = unsafe { libc::prctl(option, first, second, 0u64, 0u64) };
     if done < 0 { Err(last_errno()) } else { Ok(()) }
 }
+
+/// The bounding set, as bits.
+#[must_use]
+pub fn bounding_set() -> u64 {
+    (0..64)
+        .map_while(|c| has_bounding(c).map(|set| u64::from(set) << c))
+        .fold(0, |all, bit| all | bit)
+}

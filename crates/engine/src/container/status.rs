@@ -59,7 +59,9 @@ pub(crate) fn sight(engine: &Engine, id: &str) -> Result<Look> {
     let live: Option<LiveState> = read(&run.join("state.json"))?;
     if let Some(live) = live {
         let alive = alive(live.pid, live.start_ticks);
-        if alive || monitored {
+        // The lock may also be held by a command that starts or removes the container after its monitor was killed:
+        // then the state is a leftover.
+        if alive || (monitored && exists(live.monitor_pid)) {
             let status = match (live.paused, alive) {
                 (true, true) => Status::Paused,
                 (false, true) => Status::Running,
@@ -73,10 +75,11 @@ pub(crate) fn sight(engine: &Engine, id: &str) -> Result<Look> {
                 monitored,
             });
         }
+        let exit = end(engine, id, Some(&live))?;
         return Ok(Look {
-            status: Status::Exited,
+            status: ended(Some(&exit)),
             live: None,
-            exit: Some(end(engine, id, Some(&live))?),
+            exit: Some(exit),
             monitored,
         });
     }
@@ -117,8 +120,9 @@ fn end(engine: &Engine, id: &str, live: Option<&LiveState>) -> Result<LastExit> 
     let dir = engine.container_dir(id);
     let written: Option<LastExit> = read(&dir.join("exit.json"))?;
     let started_at = live.map(|l| l.started_at.clone()).unwrap_or_default();
+    let started = elapsed::moment(&started_at);
     if let Some(exit) = written
-        && (started_at.is_empty() || exit.started_at >= started_at)
+        && elapsed::moment(&exit.started_at) >= started
     {
         return Ok(exit);
     }
@@ -126,14 +130,12 @@ fn end(engine: &Engine, id: &str, live: Option<&LiveState>) -> Result<LastExit> 
     let last = [dir.join(format!("{id}-json.log")), dir.join("upper"), dir.clone()]
         .iter()
         .filter_map(|path| fs::metadata(path).ok())
-        .map(|m| (m.mtime(), m.mtime_nsec()))
-        .max()
-        .and_then(|(seconds, nanos)| jiff::Timestamp::new(seconds, i32::try_from(nanos).ok()?).ok())
-        .map(|t| t.to_string())
-        .unwrap_or_default();
+        .filter_map(|m| jiff::Timestamp::new(m.mtime(), i32::try_from(m.mtime_nsec()).ok()?).ok())
+        .chain(started)
+        .max();
     Ok(LastExit {
         exit_code: UNSEEN,
-        finished_at: last.max(started_at.clone()),
+        finished_at: last.map(|t| t.to_string()).unwrap_or_default(),
         started_at,
         ..LastExit::default()
     })
@@ -171,14 +173,27 @@ pub fn held(path: &Path) -> Result<bool> {
 /// Whether process `pid` is the one that started `start_ticks` after boot, and has not ended.
 #[must_use]
 pub fn alive(pid: i32, start_ticks: u64) -> bool {
+    stat(pid).is_some_and(|(state, ticks)| !is_over(state) && ticks == start_ticks)
+}
+
+/// Whether there is a process of this number that has not ended.
+fn exists(pid: i32) -> bool {
+    stat(pid).is_some_and(|(state, _)| !is_over(state))
+}
+
+fn is_over(state: u8) -> bool {
+    matches!(state, b'Z' | b'X')
+}
+
+fn stat(pid: i32) -> Option<(u8, u64)> {
     if pid <= 0 {
-        return false;
+        return None;
     }
     let mut buffer = [0; 1024];
-    let Ok(n) = File::open(format!("/proc/{pid}/stat")).and_then(|mut f| f.read(&mut buffer)) else {
-        return false;
-    };
-    parse_stat(&buffer[..n]).is_some_and(|(state, ticks)| !matches!(state, b'Z' | b'X') && ticks == start_ticks)
+    let n = File::open(format!("/proc/{pid}/stat"))
+        .and_then(|mut f| f.read(&mut buffer))
+        .ok()?;
+    parse_stat(&buffer[..n])
 }
 
 /// State and start time (fields 3 and 22) of `/proc/PID/stat`. The process's name, field 2, may hold anything, so the
@@ -205,5 +220,54 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
             path: path.to_owned(),
             source,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_lines_are_read() {
+        let line = |name: &str, state: char| {
+            format!(
+                "42 ({name}) {state} 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1000 2 18446744073709551615"
+            )
+        };
+        for name in ["sleep", "a) R 1 (b", "a b", "", ")"] {
+            assert_eq!(parse_stat(line(name, 'S').as_bytes()), Some((b'S', 98765)), "{name}");
+        }
+        for bad in [
+            "",
+            "42 (x)",
+            "42 (x) S 1 2",
+            "42 (x) S a a a a a a a a a a a a a a a a a a x",
+        ] {
+            assert_eq!(parse_stat(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_process_is_known_by_its_start() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let (_, ticks) = stat(own).unwrap();
+        assert!(alive(own, ticks) && exists(own));
+        assert!(!alive(own, ticks + 1));
+        assert!(!alive(0, 0) && !exists(0) && !exists(-1) && !exists(i32::MAX));
+    }
+
+    #[test]
+    fn a_held_lock_is_seen_and_a_look_leaves_it_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        assert!(!held(&path).unwrap());
+        let file = File::create(&path).unwrap();
+        assert!(!held(&path).unwrap());
+        flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
+        assert!(held(&path).unwrap());
+        drop(file);
+        assert!(!held(&path).unwrap());
+        let other = File::open(&path).unwrap();
+        flock(&other, FlockOperation::NonBlockingLockExclusive).unwrap();
     }
 }

@@ -1,0 +1,236 @@
+//! `create`: a record, a name and a writable layer. Nothing runs yet.
+
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::path::{Path, PathBuf};
+
+use hull_spec::container::{CreateRequest, Record};
+use hull_spec::{ErrorKind, Platform};
+use hull_store::Access;
+use hull_store::image::Image;
+use rustix::fs::{FlockOperation, flock};
+
+use super::{describe, find, merge, mounts, name};
+use crate::{Engine, Error, Result};
+
+/// A new container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// Its ID.
+    pub id: String,
+    /// What the person should know.
+    pub warnings: Vec<String>,
+}
+
+/// Creates a container.
+///
+/// # Errors
+/// [`Error::NoSuchImage`], [`Error::NameInUse`], and whatever is malformed in the request: nothing is left then.
+pub fn create(engine: &Engine, request: &CreateRequest) -> Result<Created> {
+    if !request.name.is_empty() && !find::is_name(&request.name) {
+        return Err(Error::Invalid(format!(
+            "Invalid container name ({}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
+            request.name
+        )));
+    }
+    let store = engine.store(Access::Read)?;
+    // Until the record is on disk, this keeps the image's layers from being collected.
+    let _hold = store.hold()?;
+    let image = resolve(engine, request)?;
+    let mut config = merge::merge(&request.config, image.config.config.as_ref());
+    if merge::arguments(&config).is_empty() {
+        return Err(Error::Invalid("no command specified".to_owned()));
+    }
+    let id = name::id(name::entropy());
+    if config.hostname.is_empty() {
+        config.hostname = describe::default_hostname(&id, &request.host_config);
+    }
+    let mut record = Record {
+        id: id.clone(),
+        name: request.name.clone(),
+        created: format!("{:.9}", jiff::Timestamp::now()),
+        image_id: image.id.clone(),
+        manifest: image.manifest.clone(),
+        layers: image.layers.clone(),
+        platform: image.config.os.clone(),
+        config,
+        host_config: request.host_config.clone(),
+        networking_config: request.networking_config.clone(),
+        mounts: Vec::new(),
+    };
+    // Everything that can be refused is, before anything is made.
+    let warnings = describe::check(engine, &record)?;
+    record.mounts = mounts::resolve(engine, &record, &image)?;
+    describe::check_mounts(&record)?;
+    place(engine, &mut record)?;
+    Ok(Created { id, warnings })
+}
+
+fn resolve(engine: &Engine, request: &CreateRequest) -> Result<Image> {
+    let name = &request.config.image;
+    let image = match hull_store::image::resolve(engine.store(Access::Read)?, name) {
+        Ok(image) => image,
+        Err(e @ hull_store::Error::NoImage { .. }) => {
+            let _ = e;
+            return Err(Error::NoSuchImage { name: name.clone() });
+        }
+        Err(e) => return Err(e.into()),
+    };
+    if let Some(wanted) = &request.platform {
+        let offered = Platform {
+            os: image.config.os.clone(),
+            architecture: image.config.architecture.clone(),
+            variant: image.config.variant.clone(),
+            ..Platform::default()
+        };
+        if wanted.rank(&offered).is_none() {
+            // Docker says the same and looks for the right one in the registry.
+            return Err(Error::NoSuchImage { name: name.clone() });
+        }
+    }
+    Ok(image)
+}
+
+/// Puts the container on disk under its name. It becomes visible by the last rename.
+fn place(engine: &Engine, record: &mut Record) -> Result<()> {
+    let containers = engine.data.join("containers");
+    let new = containers.join(format!(".new-{}", record.id));
+    make_folder(&new)?;
+    let done = fill(engine, record, &new);
+    if done.is_err() {
+        // The lock goes with the descriptor; whatever cannot be removed is swept by a later command.
+        let _ = fs::remove_dir_all(&new);
+    }
+    done
+}
+
+fn fill(engine: &Engine, record: &mut Record, new: &Path) -> Result<()> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Write { path, source }
+    };
+    let folder = File::open(new).map_err(at(new))?;
+    // Tells a sweeping command that this one is alive.
+    flock(&folder, FlockOperation::NonBlockingLockExclusive).map_err(|e| at(new)(e.into()))?;
+    let mut builder = DirBuilder::new();
+    for part in ["upper", "work"] {
+        builder.mode(if part == "upper" { 0o755 } else { 0o700 });
+        builder.create(new.join(part)).map_err(at(new))?;
+    }
+    let wanted = record.name.clone();
+    let mut attempt = 0;
+    loop {
+        if wanted.is_empty() {
+            record.name = name::random(name::entropy(), attempt);
+        }
+        match claim(engine, &record.name, &record.id) {
+            Ok(()) => break,
+            Err(e) if wanted.is_empty() && e.kind() == ErrorKind::Conflict && attempt < 100 => attempt += 1,
+            Err(e) => return Err(e),
+        }
+    }
+    let path = new.join("config.json");
+    let done = serde_json::to_vec(record)
+        .map_err(|e| at(&path)(e.into()))
+        .and_then(|bytes| fs::write(&path, bytes).map_err(at(&path)))
+        .and_then(|()| fs::rename(new, engine.container_dir(&record.id)).map_err(at(new)));
+    if done.is_err() {
+        let _ = fs::remove_file(engine.names().join(&record.name));
+    }
+    done
+}
+
+fn make_folder(path: &Path) -> Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o710);
+    match builder.create(path) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            builder.recursive(true).create(path).map_err(|source| Error::Write {
+                path: path.to_owned(),
+                source,
+            })
+        }
+        Err(source) => Err(Error::Write {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Makes `name` a symbolic link to `id`: only one claimant can.
+pub(crate) fn claim(engine: &Engine, name: &str, id: &str) -> Result<()> {
+    let names = engine.names();
+    let path = names.join(name);
+    let write = |source| Error::Write {
+        path: path.clone(),
+        source,
+    };
+    for _ in 0..3 {
+        match symlink(id, &path) {
+            Ok(()) => return Ok(()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => fs::create_dir_all(&names).map_err(write)?,
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                let Ok(owner) = fs::read_link(&path) else { continue };
+                let owner = owner.to_string_lossy().into_owned();
+                if find::exists(engine, &owner) || is_being_made(engine, &owner) {
+                    return Err(Error::NameInUse {
+                        name: name.to_owned(),
+                        id: owner,
+                    });
+                }
+                // Its owner was killed half-way or is removed; the link is all that is left.
+                let _ = fs::remove_file(&path);
+            }
+            Err(e) => return Err(write(e)),
+        }
+    }
+    Err(Error::NameInUse {
+        name: name.to_owned(),
+        id: String::new(),
+    })
+}
+
+/// Whether a living command is about to make container `id`.
+fn is_being_made(engine: &Engine, id: &str) -> bool {
+    let path = engine.data.join("containers").join(format!(".new-{id}"));
+    File::open(path).is_ok_and(|f| flock(&f, FlockOperation::NonBlockingLockShared).is_err())
+        || find::exists(engine, id)
+}
+
+/// Removes what commands that were killed left behind among the containers: half-made and half-removed ones, and names
+/// of none.
+pub(crate) fn sweep(engine: &Engine) {
+    let containers = engine.data.join("containers");
+    for entry in fs::read_dir(&containers).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let path: PathBuf = entry.path();
+        let dead = if name.starts_with(".removed-") {
+            true
+        } else if name.starts_with(".new-") {
+            // Between the making of the folder and the taking of its lock there is an instant: give it a minute.
+            let old = entry
+                .metadata()
+                .and_then(|m| m.modified())
+                .is_ok_and(|t| t.elapsed().is_ok_and(|age| age > std::time::Duration::from_secs(60)));
+            let free = File::open(&path).is_ok_and(|f| flock(&f, FlockOperation::NonBlockingLockExclusive).is_ok());
+            old && free
+        } else {
+            false
+        };
+        if dead {
+            // A leftover that resists now is tried again by the next sweep.
+            let _ = fs::remove_dir_all(&path);
+        }
+    }
+    for entry in fs::read_dir(engine.names()).into_iter().flatten().flatten() {
+        let Ok(owner) = fs::read_link(entry.path()) else {
+            continue;
+        };
+        let owner = owner.to_string_lossy();
+        if !find::exists(engine, &owner) && !is_being_made(engine, &owner) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! From a container's record to what the runtime is told: everything that Docker's words leave open is decided here.
+
+mod devices;
+mod files;
+mod process;
+mod resources;
+mod tree;
+
+use std::path::Path;
+
+use hull_monitor::{LogPlan, NetworkPlan};
+use hull_network::{EndpointRequest, Mode};
+use hull_runtime::cgroup;
+use hull_runtime::container::{Container, Namespace, Namespaces};
+use hull_spec::container::{HostConfig, LiveState, Record};
+
+use super::{find, status};
+use crate::{Engine, Error, Result};
+
+pub(crate) use files::write as write_files;
+pub(crate) use process::{Exec, exec as exec_process};
+
+/// Docker's bounds of a log unless told otherwise: none. Ours are three files of ten megabytes, so that no container
+/// fills the disk.
+const LOG_SIZE: u64 = 10 * 1000 * 1000;
+const LOG_FILES: u32 = 3;
+
+/// The host name of a container that was given none: the beginning of its ID, or the host's own where it shares that.
+pub(crate) fn default_hostname(id: &str, host: &HostConfig) -> String {
+    if host.network_mode == "host" || host.uts_mode == "host" {
+        return host_name();
+    }
+    id[..12].to_owned()
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Refuses what cannot be, before anything is made. Returns what the person should know.
+pub(crate) fn check(engine: &Engine, record: &Record) -> Result<Vec<String>> {
+    let host = &record.host_config;
+    let mode: Mode = host.network_mode.parse()?;
+    mode.check(engine.rootless)?;
+    hull_network::publish::wishes(
+        &host.port_bindings,
+        &record.config.exposed_ports,
+        host.publish_all_ports,
+    )?;
+    let shares_network = matches!(mode, Mode::Container(_));
+    if shares_network && !host.port_bindings.is_empty() {
+        return Err(Error::Invalid(
+            "conflicting options: port publishing and the container type network mode".to_owned(),
+        ));
+    }
+    for (what, value, known) in [
+        (
+            "IPC",
+            &host.ipc_mode,
+            ["", "private", "shareable", "host", "none"].as_slice(),
+        ),
+        ("PID", &host.pid_mode, &["", "host"]),
+        ("UTS", &host.uts_mode, &["", "host"]),
+        ("user", &host.userns_mode, &["", "host"]),
+        ("cgroup", &host.cgroupns_mode, &["", "private", "host"]),
+    ] {
+        let joins = what == "PID" && value.starts_with("container:");
+        if !known.contains(&value.as_str()) && !joins {
+            return Err(Error::Unsupported(format!(
+                "{what} namespace mode `{value}` is not there yet"
+            )));
+        }
+    }
+    if !matches!(host.restart_policy.name.as_str(), "" | "no") {
+        return Err(Error::Unsupported(format!(
+            "restart policy `{}` is not there yet",
+            host.restart_policy.name
+        )));
+    }
+    if !matches!(host.runtime.as_str(), "" | "hull" | "runc") {
+        return Err(Error::Invalid(format!(
+            "unknown or invalid runtime name: {}",
+            host.runtime
+        )));
+    }
+    log(engine, record)?;
+    if let Some(signal) = &record.config.stop_signal {
+        super::kill::parse(signal)?;
+    }
+    process::check(record)?;
+    tree::check_sysctls(record)?;
+    let mut warnings = Vec::new();
+    if !host.port_bindings.is_empty() && matches!(mode, Mode::Host) {
+        warnings.push("Published ports are discarded when using host network mode".to_owned());
+    }
+    let resources = resources::of(host)?;
+    cgroup::plan(&cgroup::detect(), parent(host), &record.id, &resources)?;
+    Ok(warnings)
+}
+
+/// Refuses a list of mounts that cannot be, once it is resolved.
+pub(crate) fn check_mounts(record: &Record) -> Result<()> {
+    tree::mounts(record, Path::new("/"), false).map(drop)
+}
+
+/// The container as the runtime sees it, its cgroups, and whether it can do without them.
+pub(crate) fn container(engine: &Engine, record: &Record, run: &Path) -> Result<(Container, cgroup::Plan, bool)> {
+    let host = &record.host_config;
+    let namespaces = namespaces(engine, record)?;
+    let own_uts = namespaces.uts.is_new();
+    let mut process = process::init(record, engine.rootless)?;
+    process.console_size = Some((host.console_size[0], host.console_size[1]));
+    let mut devices = devices::plan(host, engine.rootless)?;
+    let masks = tree::protection(host);
+    let container = Container {
+        hostname: own_uts.then(|| record.config.hostname.clone()),
+        domainname: own_uts.then(|| record.config.domainname.clone()),
+        rootfs: tree::rootfs(engine, record)?,
+        readonly_rootfs: host.readonly_rootfs,
+        propagation: tree::propagation(record),
+        mounts: tree::mounts(record, run, engine.rootless)?,
+        devices: std::mem::take(&mut devices.nodes),
+        bind_devices: engine.rootless,
+        masked_paths: masks.masked,
+        readonly_paths: masks.readonly,
+        sysctls: tree::sysctls(record, &namespaces, engine.rootless),
+        namespaces,
+        process,
+    };
+    let mut resources = resources::of(host)?;
+    resources.devices = devices.policy;
+    let limited = resources
+        != cgroup::Resources {
+            devices: resources.devices.clone(),
+            ..cgroup::Resources::default()
+        };
+    let plan = cgroup::plan(&cgroup::detect(), parent(host), &record.id, &resources)?;
+    Ok((container, plan, engine.rootless && !limited))
+}
+
+/// The cgroup that a container's own is below.
+fn parent(host: &HostConfig) -> &str {
+    let parent = host.cgroup_parent.trim_matches('/');
+    if parent.is_empty() || parent.split('/').any(|part| part == "..") {
+        "hull"
+    } else {
+        parent
+    }
+}
+
+fn namespaces(engine: &Engine, record: &Record) -> Result<Namespaces> {
+    let host = &record.host_config;
+    let new_unless = |mode: &str| {
+        if mode == "host" {
+            Namespace::Host
+        } else {
+            Namespace::New
+        }
+    };
+    let network = match host.network_mode.parse::<Mode>()? {
+        Mode::Host => Namespace::Host,
+        Mode::Container(other) => join(engine, &other, "net")?,
+        _ => Namespace::New,
+    };
+    let pid = match host.pid_mode.strip_prefix("container:") {
+        Some(other) => join(engine, other, "pid")?,
+        None => new_unless(&host.pid_mode),
+    };
+    Ok(Namespaces {
+        pid,
+        network,
+        ipc: new_unless(&host.ipc_mode),
+        uts: new_unless(&host.uts_mode),
+        cgroup: new_unless(&host.cgroupns_mode),
+        ..Namespaces::default()
+    })
+}
+
+/// A namespace of another, running container.
+fn join(engine: &Engine, name: &str, which: &str) -> Result<Namespace> {
+    let live = running(engine, name)?;
+    let path = format!("/proc/{}/ns/{which}", live.pid);
+    let file = std::fs::File::open(&path).map_err(|source| Error::Read {
+        path: path.into(),
+        source,
+    })?;
+    // Opened before the process is looked at again: a later process of its number would be another container's.
+    if !status::alive(live.pid, live.start_ticks) {
+        return Err(Error::NotRunning { id: name.to_owned() });
+    }
+    Ok(Namespace::Join(file.into()))
+}
+
+fn running(engine: &Engine, name: &str) -> Result<LiveState> {
+    let other = find(engine, name)?;
+    status::derive(engine, &other)?
+        .live
+        .ok_or(Error::NotRunning { id: other.id })
+}
+
+/// How networks are set up below this engine.
+pub(crate) fn network_settings(engine: &Engine) -> hull_network::Settings {
+    hull_network::Settings::new(engine.run.join("networks"))
+}
+
+/// The container's network.
+pub(crate) fn network(engine: &Engine, record: &Record) -> Result<NetworkPlan> {
+    let host = &record.host_config;
+    match host.network_mode.parse::<Mode>()? {
+        Mode::Host | Mode::Container(_) => Ok(NetworkPlan::Shared),
+        Mode::None => Ok(NetworkPlan::Loopback),
+        Mode::Named(name) => Err(Error::Unsupported(format!("network {name} not found"))),
+        Mode::Bridge => {
+            let ports = hull_network::publish::wishes(
+                &host.port_bindings,
+                &record.config.exposed_ports,
+                host.publish_all_ports,
+            )?;
+            let config = &record.config;
+            let mut host_names = config.hostname.clone();
+            if !config.domainname.is_empty() {
+                host_names = format!("{host_names}.{} {host_names}", config.domainname);
+            }
+            Ok(NetworkPlan::Bridge {
+                settings: network_settings(engine),
+                request: EndpointRequest {
+                    container: record.id.clone(),
+                    ports,
+                    ..EndpointRequest::default()
+                },
+                name: "bridge".to_owned(),
+                exposed: config.exposed_ports.clone(),
+                host_names,
+            })
+        }
+    }
+}
+
+/// The container's log.
+pub(crate) fn log(engine: &Engine, record: &Record) -> Result<LogPlan> {
+    let own = &record.host_config.log_config;
+    let default = &engine.config()?.log;
+    let (driver, options) = if own.driver.is_empty() && own.config.is_empty() {
+        (default.driver.as_str(), &default.options)
+    } else if own.driver.is_empty() {
+        (default.driver.as_str(), &own.config)
+    } else {
+        (own.driver.as_str(), &own.config)
+    };
+    match driver {
+        "none" => Ok(LogPlan::None),
+        "" | "json-file" => {
+            let mut max_size = Some(LOG_SIZE);
+            let mut max_files = LOG_FILES;
+            for (key, value) in options {
+                match key.as_str() {
+                    "max-size" => max_size = log_size(value)?,
+                    "max-file" => {
+                        max_files = value.parse().ok().filter(|n| *n > 0).ok_or_else(|| {
+                            Error::Invalid(format!("invalid value for max-file: {value}: it must be at least 1"))
+                        })?;
+                    }
+                    other => {
+                        return Err(Error::Invalid(format!(
+                            "unknown log opt '{other}' for json-file log driver"
+                        )));
+                    }
+                }
+            }
+            let path = engine.container_dir(&record.id).join(format!("{}-json.log", record.id));
+            Ok(LogPlan::JsonFile {
+                path,
+                max_size,
+                max_files,
+            })
+        }
+        other => Err(Error::Unsupported(format!(
+            "log driver `{other}` is not there yet: use json-file or none"
+        ))),
+    }
+}
+
+/// `10m`, `1g`, `500k` or bytes; -1 for no limit. As Docker reads it, a thousand is 1024.
+fn log_size(text: &str) -> Result<Option<u64>> {
+    if text == "-1" {
+        return Ok(None);
+    }
+    let bad = || Error::Invalid(format!("invalid value for max-size: {text}"));
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor: u64 = match &lower[digits.len()..] {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return Err(bad()),
+    };
+    let number: u64 = digits.trim().parse().map_err(|_| bad())?;
+    number.checked_mul(factor).filter(|n| *n > 0).map(Some).ok_or_else(bad)
+}

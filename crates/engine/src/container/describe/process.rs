@@ -1,0 +1,238 @@
+//! The container's process and those that `exec` adds: environment, identity, privileges.
+
+use hull_runtime::capability::{self, Set};
+use hull_runtime::container::{Capabilities, Filter, Limit, Process, User};
+use hull_runtime::seccomp::{self, Host, Machine, Profile, Socketcall};
+use hull_spec::container::{HostConfig, Record, Ulimit};
+
+use crate::container::merge;
+use crate::{Error, Result};
+
+/// Docker's search path where an image names none.
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The names of `--ulimit` and the kernel's numbers (`getrlimit(2)`).
+const LIMITS: [(&str, u32); 16] = [
+    ("cpu", 0),
+    ("fsize", 1),
+    ("data", 2),
+    ("stack", 3),
+    ("core", 4),
+    ("rss", 5),
+    ("nproc", 6),
+    ("nofile", 7),
+    ("memlock", 8),
+    ("as", 9),
+    ("locks", 10),
+    ("sigpending", 11),
+    ("msgqueue", 12),
+    ("nice", 13),
+    ("rtprio", 14),
+    ("rttime", 15),
+];
+
+/// Options of `--security-opt`, read.
+#[derive(Default)]
+struct Security {
+    no_new_privileges: bool,
+    seccomp: Option<String>,
+    apparmor: Option<String>,
+}
+
+/// Refuses what is malformed.
+pub(super) fn check(record: &Record) -> Result<()> {
+    let security = security(&record.host_config)?;
+    let capabilities = bounding(&record.host_config)?;
+    filter(record, &security, capabilities)?;
+    limits(&record.host_config.ulimits).map(drop)
+}
+
+/// The container's first process.
+pub(super) fn init(record: &Record, rootless: bool) -> Result<Process> {
+    let host = &record.host_config;
+    let security = security(host)?;
+    let bounding = bounding(host)?;
+    let config = &record.config;
+    let mut process = common(record, &security, bounding, config.tty)?;
+    process.args = merge::arguments(config);
+    process.env.extend(config.env.iter().cloned());
+    process.cwd.clone_from(&config.working_dir);
+    process.create_cwd = true;
+    process.user = user(&config.user, host);
+    process.limits = limits(&host.ulimits)?;
+    process.init = host.init == Some(true);
+    // A rootless engine may not lower a score, and its own is the least that it could give.
+    process.oom_score_adj = (host.oom_score_adj != 0 || !rootless)
+        .then_some(host.oom_score_adj)
+        .filter(|s| *s != 0);
+    Ok(process)
+}
+
+/// What an `exec` asks for.
+pub(crate) struct Exec<'a> {
+    /// Program and arguments.
+    pub(crate) cmd: &'a [String],
+    /// More variables.
+    pub(crate) env: &'a [String],
+    /// Another user.
+    pub(crate) user: Option<&'a str>,
+    /// Another working directory.
+    pub(crate) cwd: Option<&'a str>,
+    /// Whether it has a terminal.
+    pub(crate) tty: bool,
+    /// All capabilities.
+    pub(crate) privileged: bool,
+}
+
+/// A further process of a running container.
+pub(crate) fn exec(record: &Record, asked: &Exec<'_>) -> Result<Process> {
+    let mut host = record.host_config.clone();
+    host.privileged |= asked.privileged;
+    let mut security = security(&host)?;
+    if asked.privileged {
+        security.seccomp = Some("unconfined".to_owned());
+    }
+    let bounding = bounding(&host)?;
+    let config = &record.config;
+    let mut process = common(record, &security, bounding, asked.tty)?;
+    process.args = asked.cmd.to_vec();
+    process.env.extend(config.env.iter().cloned());
+    for entry in asked.env {
+        let name = entry.split('=').next().unwrap_or_default();
+        process.env.retain(|e| e.split('=').next() != Some(name));
+        if entry.contains('=') {
+            process.env.push(entry.clone());
+        }
+    }
+    process.cwd = asked.cwd.unwrap_or(&config.working_dir).to_owned();
+    process.user = user(asked.user.unwrap_or(&config.user), &host);
+    process.oom_score_adj = Some(host.oom_score_adj).filter(|s| *s != 0);
+    Ok(process)
+}
+
+fn common(record: &Record, security: &Security, bounding: Set, tty: bool) -> Result<Process> {
+    let config = &record.config;
+    let has = |name: &str| config.env.iter().any(|e| e.starts_with(name));
+    let mut env = Vec::with_capacity(config.env.len() + 4);
+    if !has("PATH=") {
+        env.push(PATH.to_owned());
+    }
+    if !has("HOSTNAME=") {
+        env.push(format!("HOSTNAME={}", config.hostname));
+    }
+    if tty && !has("TERM=") {
+        env.push("TERM=xterm".to_owned());
+    }
+    let bits = bounding.bits();
+    Ok(Process {
+        env,
+        set_home: true,
+        terminal: tty,
+        capabilities: Capabilities {
+            bounding: bits,
+            effective: bits,
+            permitted: bits,
+            inheritable: 0,
+            ambient: 0,
+        },
+        no_new_privileges: security.no_new_privileges,
+        apparmor: security.apparmor.clone(),
+        seccomp: filter(record, security, bounding)?,
+        ..Process::default()
+    })
+}
+
+fn user(user: &str, host: &HostConfig) -> User {
+    User::Named {
+        user: user.to_owned(),
+        groups: host.group_add.clone().unwrap_or_default(),
+    }
+}
+
+/// The capabilities that the container can ever have.
+fn bounding(host: &HostConfig) -> Result<Set> {
+    let available = hull_sys::prctl::bounding_set();
+    let (add, drop) = (
+        host.cap_add.as_deref().unwrap_or_default(),
+        host.cap_drop.as_deref().unwrap_or_default(),
+    );
+    capability::resolve(add, drop, host.privileged, Set::from_bits(available))
+        .map_err(|e| Error::Invalid(e.to_string()))
+}
+
+fn security(host: &HostConfig) -> Result<Security> {
+    let mut out = Security::default();
+    for option in host.security_opt.iter().flatten() {
+        let (key, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
+        match (key, value) {
+            ("no-new-privileges", "" | "true") => out.no_new_privileges = true,
+            ("no-new-privileges", "false") => out.no_new_privileges = false,
+            ("seccomp", value) if !value.is_empty() => out.seccomp = Some(value.to_owned()),
+            // On a host without AppArmor there is nothing to confine with; Docker takes the name all the same.
+            ("apparmor", "unconfined") => {}
+            ("apparmor", profile) if !profile.is_empty() => {
+                if !std::path::Path::new("/sys/kernel/security/apparmor").exists() {
+                    return Err(Error::Unsupported(format!(
+                        "cannot confine with AppArmor profile `{profile}`: AppArmor is not enabled on this host"
+                    )));
+                }
+                out.apparmor = Some(profile.to_owned());
+            }
+            ("label", "disable") | ("systempaths", "unconfined") => {}
+            ("label", _) => {
+                return Err(Error::Unsupported(
+                    "SELinux labels are not there yet: only `label=disable`".to_owned(),
+                ));
+            }
+            _ => return Err(Error::Invalid(format!("invalid --security-opt 2: {option:?}"))),
+        }
+    }
+    Ok(out)
+}
+
+/// The compiled system call filter; `None` where the container is unconfined.
+fn filter(record: &Record, security: &Security, bounding: Set) -> Result<Option<Filter>> {
+    if record.host_config.privileged && security.seccomp.is_none() {
+        return Ok(None);
+    }
+    match security.seccomp.as_deref() {
+        Some("unconfined") => Ok(None),
+        None | Some("builtin") => {
+            let instructions = seccomp::default_filter(Machine::NATIVE, bounding, Socketcall::WithoutSocket);
+            Ok(Some(Filter {
+                instructions: instructions.into(),
+                flags: hull_sys::seccomp::Flags::default(),
+            }))
+        }
+        Some(json) => {
+            let bad = |e: seccomp::Error| Error::Invalid(format!("seccomp profile: {e}"));
+            let Some(profile) = Profile::parse(json.as_bytes(), Machine::NATIVE).map_err(bad)? else {
+                return Ok(None);
+            };
+            let host = Host {
+                machine: Machine::NATIVE,
+                kernel: seccomp::kernel_version(),
+                capabilities: bounding,
+            };
+            let compiled = profile.compile(&host).map_err(bad)?;
+            Ok(Some(Filter { instructions: compiled.instructions.into(), flags: compiled.flags }))
+        }
+    }
+}
+
+fn limits(ulimits: &[Ulimit]) -> Result<Vec<Limit>> {
+    let convert = |limit: &Ulimit| {
+        let number = LIMITS
+            .iter()
+            .find(|(name, _)| *name == limit.name)
+            .map(|(_, number)| *number);
+        let resource = number.ok_or_else(|| Error::Invalid(format!("invalid ulimit type: {}", limit.name)))?;
+        let value = |n: i64| u64::try_from(n).unwrap_or(u64::MAX);
+        Ok(Limit {
+            resource,
+            soft: value(limit.soft),
+            hard: value(limit.hard),
+        })
+    };
+    ulimits.iter().map(convert).collect()
+}

@@ -1,0 +1,129 @@
+//! Resource limits, from Docker's words to cgroups'.
+
+use hull_runtime::cgroup::{Resources, Throttle, ThrottleKind};
+use hull_spec::container::{HostConfig, ThrottleDevice};
+
+use crate::{Error, Result};
+
+/// Docker's least memory limit: below it not even a shell starts.
+const MEMORY_MIN: i64 = 6 << 20;
+
+/// The limits of a container.
+pub(super) fn of(host: &HostConfig) -> Result<Resources> {
+    check(host)?;
+    let given = |n: i64| Some(n).filter(|n| *n != 0);
+    let positive = |n: i64| u64::try_from(n).ok().filter(|n| *n > 0);
+    let text = |t: &String| Some(t.clone()).filter(|t| !t.is_empty());
+    let (quota, period) = if host.nano_cpus > 0 {
+        (Some(host.nano_cpus / 10_000), Some(100_000))
+    } else {
+        (given(host.cpu_quota), positive(host.cpu_period))
+    };
+    let memory = given(host.memory);
+    // As much swap as memory unless told otherwise, as Docker has it.
+    let memory_swap = given(host.memory_swap).or_else(|| memory.map(|m| m.saturating_mul(2)));
+    let mut io_throttle = Vec::new();
+    for (list, kind) in [
+        (&host.blkio_device_read_bps, ThrottleKind::ReadBytes),
+        (&host.blkio_device_write_bps, ThrottleKind::WriteBytes),
+        (&host.blkio_device_read_iops, ThrottleKind::ReadOperations),
+        (&host.blkio_device_write_iops, ThrottleKind::WriteOperations),
+    ] {
+        for ThrottleDevice { path, rate } in list {
+            let (major, minor) = numbers(path)?;
+            io_throttle.push(Throttle {
+                kind,
+                major,
+                minor,
+                rate: *rate,
+            });
+        }
+    }
+    let mut io_device_weight = Vec::new();
+    for device in &host.blkio_weight_device {
+        let (major, minor) = numbers(&device.path)?;
+        io_device_weight.push((major, minor, device.weight));
+    }
+    Ok(Resources {
+        memory,
+        memory_reservation: given(host.memory_reservation),
+        memory_swap: memory_swap.filter(|_| memory.is_some() && swap_is_counted()),
+        swappiness: host.memory_swappiness.and_then(|n| u64::try_from(n).ok()),
+        oom_kill_disable: host.oom_kill_disable == Some(true),
+        cpu_shares: positive(host.cpu_shares),
+        cpu_quota: quota,
+        cpu_period: period,
+        cpu_realtime_runtime: given(host.cpu_realtime_runtime),
+        cpu_realtime_period: positive(host.cpu_realtime_period),
+        cpuset_cpus: text(&host.cpuset_cpus),
+        cpuset_mems: text(&host.cpuset_mems),
+        pids: host.pids_limit.filter(|n| *n != 0),
+        io_weight: Some(host.blkio_weight).filter(|w| *w != 0),
+        io_throttle,
+        io_device_weight,
+        ..Resources::default()
+    })
+}
+
+fn check(host: &HostConfig) -> Result<()> {
+    let refuse = |text: &str| Err(Error::Invalid(text.to_owned()));
+    if host.memory != 0 && host.memory < MEMORY_MIN {
+        return refuse("Minimum memory limit allowed is 6MB");
+    }
+    if host.memory_swap > 0 && host.memory == 0 {
+        return refuse("You should always set the Memory limit when using Memoryswap limit, see usage");
+    }
+    if host.memory_swap > 0 && host.memory_swap < host.memory {
+        return refuse("Minimum memoryswap limit should be larger than memory limit, see usage");
+    }
+    if host.memory_reservation > 0 && host.memory > 0 && host.memory < host.memory_reservation {
+        return refuse("Minimum memory limit can not be less than memory reservation limit, see usage");
+    }
+    if host.nano_cpus > 0 && (host.cpu_quota != 0 || host.cpu_period != 0) {
+        return refuse("Conflicting options: Nano CPUs and CPU Period/Quota cannot both be set");
+    }
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let most = i64::try_from(cpus).unwrap_or(1).saturating_mul(1_000_000_000);
+    if host.nano_cpus < 0 || host.nano_cpus > most.max(host_cpus()) {
+        return Err(Error::Invalid(format!(
+            "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
+        )));
+    }
+    if host.blkio_weight != 0 && !(10..=1000).contains(&host.blkio_weight) {
+        return refuse("Range of blkio weight is from 10 to 1000");
+    }
+    if host.oom_score_adj < -1000 || host.oom_score_adj > 1000 {
+        return Err(Error::Invalid(format!(
+            "Invalid value {}, range for oom score adj is [-1000, 1000]",
+            host.oom_score_adj
+        )));
+    }
+    Ok(())
+}
+
+/// All processors of the host in billionths: this process itself may be bound to fewer.
+fn host_cpus() -> i64 {
+    let text = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    let last = text
+        .trim()
+        .rsplit([',', '-'])
+        .next()
+        .and_then(|n| n.parse::<i64>().ok())
+        .unwrap_or(0);
+    (last + 1).saturating_mul(1_000_000_000)
+}
+
+/// Whether this host counts swap: a v1 kernel may be booted without.
+fn swap_is_counted() -> bool {
+    let v1 = std::path::Path::new("/sys/fs/cgroup/memory");
+    !v1.exists() || v1.join("memory.memsw.limit_in_bytes").exists()
+}
+
+fn numbers(path: &str) -> Result<(u64, u64)> {
+    let stat = rustix::fs::stat(path)
+        .map_err(|errno| Error::Invalid(format!("cannot use device `{path}`: {}", hull_runtime::describe(errno))))?;
+    Ok((
+        u64::from(rustix::fs::major(stat.st_rdev)),
+        u64::from(rustix::fs::minor(stat.st_rdev)),
+    ))
+}

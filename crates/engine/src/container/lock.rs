@@ -1,0 +1,90 @@
+//! The lock of a container: held by its monitor while it runs, and by a command for as long as it changes it.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use crate::{Engine, Error, Result};
+
+/// How long a look of another command at the lock may last: far less, but the machine may be busy.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Takes the lock of container `id`. `None` where a monitor or another command has it.
+pub(crate) fn take(engine: &Engine, id: &str) -> Result<Option<File>> {
+    let started = Instant::now();
+    loop {
+        let file = open(engine, id)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) if is_current(engine, id, &file) => return Ok(Some(file)),
+            // Somebody ended and took the file away between our two calls.
+            Ok(()) => {}
+            // A command that only looks holds it for an instant, shared.
+            Err(Errno::WOULDBLOCK) if started.elapsed() < LOOK && !exclusively_held(&file) => {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(errno) => return Err(write(engine, id, errno.into())),
+        }
+    }
+}
+
+/// Waits until nobody holds the lock of container `id` exclusively. At once where there is none.
+pub(crate) fn wait(engine: &Engine, id: &str) -> Result<()> {
+    let path = engine.container_run(id).join("lock");
+    let Ok(file) = File::open(&path) else { return Ok(()) };
+    rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockShared)).map_err(|errno| Error::Read {
+        path,
+        source: errno.into(),
+    })
+}
+
+/// Whether the holder of the lock is more than a looker: lookers share.
+fn exclusively_held(file: &File) -> bool {
+    match flock(file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => {
+            let _ = flock(file, FlockOperation::Unlock);
+            false
+        }
+        Err(_) => true,
+    }
+}
+
+fn open(engine: &Engine, id: &str) -> Result<File> {
+    let folder = engine.container_run(id);
+    let options = || {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options
+    };
+    loop {
+        match options().open(folder.join("lock")) {
+            Ok(file) => return Ok(file),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let mut builder = DirBuilder::new();
+                builder.recursive(true).mode(0o711);
+                builder.create(&engine.run).map_err(|e| write(engine, id, e))?;
+                builder.mode(0o700).create(&folder).map_err(|e| write(engine, id, e))?;
+            }
+            Err(e) => return Err(write(engine, id, e)),
+        }
+    }
+}
+
+/// Whether the file that is locked is still the one at its path.
+fn is_current(engine: &Engine, id: &str, file: &File) -> bool {
+    let there = std::fs::metadata(engine.container_run(id).join("lock"));
+    let (Ok(there), Ok(ours)) = (there, file.metadata()) else {
+        return false;
+    };
+    (there.dev(), there.ino()) == (ours.dev(), ours.ino())
+}
+
+fn write(engine: &Engine, id: &str, source: std::io::Error) -> Error {
+    Error::Write {
+        path: engine.container_run(id).join("lock"),
+        source,
+    }
+}

@@ -1,0 +1,97 @@
+//! Containers whose monitor was killed: their end is written down and what they had on the host is taken away by
+//! whichever command comes next.
+
+use std::path::PathBuf;
+
+use hull_monitor::{Remains, teardown};
+use hull_spec::container::{LiveState, Record, Status};
+
+use super::{find, lock, status};
+use crate::{Engine, Result};
+
+/// Clears what an earlier run of this container left. The caller holds its lock and knows that it does not run.
+pub(crate) fn clear(engine: &Engine, record: &Record) -> Result<()> {
+    let run = engine.container_run(&record.id);
+    let live: Option<LiveState> = status::read(&run.join("state.json"))?;
+    // A socket of a dead monitor is in the way of the next one's.
+    let _ = std::fs::remove_file(run.join("attach.sock"));
+    let Some(live) = live else { return Ok(()) };
+    let cgroups: Vec<PathBuf> = live.cgroups.iter().map(PathBuf::from).collect();
+    for (cgroup, errno) in hull_runtime::cgroup::remove(&cgroups) {
+        return Err(crate::Error::Write {
+            path: cgroup,
+            source: errno.into(),
+        });
+    }
+    let _ = std::fs::remove_file(run.join("state.json"));
+    Ok(())
+}
+
+/// Writes down the end of every container that ended without its monitor, frees what it had, and removes those that
+/// were to be removed at their end; then sweeps what killed commands left.
+pub fn all(engine: &Engine) -> Result<()> {
+    let below = find::ids_below(&engine.run.join("containers"))?;
+    let mut dead = Vec::new();
+    for id in below {
+        if status::held(&engine.container_run(&id).join("lock")).unwrap_or(true) {
+            continue;
+        }
+        let Ok(record) = find::load(engine, &id) else {
+            // Its files are gone: only the run folder is left of it.
+            if let Ok(Some(_lock)) = lock::take(engine, &id) {
+                let _ = std::fs::remove_dir_all(engine.container_run(&id));
+            }
+            continue;
+        };
+        if one(engine, &record)? {
+            dead.push(id);
+        }
+    }
+    if !dead.is_empty() {
+        free_addresses(engine);
+    }
+    super::create::sweep(engine);
+    Ok(())
+}
+
+/// Buries one container, if it has died unseen. The result tells whether it had.
+pub(crate) fn one(engine: &Engine, record: &Record) -> Result<bool> {
+    let Some(_lock) = lock::take(engine, &record.id)? else {
+        return Ok(false);
+    };
+    let look = status::derive(engine, record)?;
+    if look.live.is_some() {
+        return Ok(false);
+    }
+    let run = engine.container_run(&record.id);
+    let live: Option<LiveState> = status::read(&run.join("state.json"))?;
+    let cgroups: Vec<PathBuf> = live.iter().flat_map(|l| l.cgroups.iter().map(PathBuf::from)).collect();
+    let name = engine.names().join(&record.name);
+    let remove = live.is_some() && record.host_config.auto_remove;
+    match (&live, look.exit) {
+        (Some(_), exit) => {
+            let remains = Remains {
+                data: &engine.container_dir(&record.id),
+                run: &run,
+                cgroups: &cgroups,
+                remove: remove.then_some(name.as_path()),
+            };
+            teardown(&remains, &exit.unwrap_or_default())?;
+        }
+        // Nothing but an empty run folder: it was locked and never started.
+        (None, _) => {
+            let _ = std::fs::remove_dir_all(&run);
+        }
+    }
+    Ok(live.is_some() && look.status != Status::Created)
+}
+
+/// Frees addresses and ports of containers that do not run.
+pub(crate) fn free_addresses(engine: &Engine) {
+    let alive = |id: &str| {
+        // Whoever holds the lock lives, and so does a container that runs without a monitor.
+        status::sight(engine, id).map_or(true, |look| look.monitored || look.live.is_some())
+    };
+    // What cannot be freed now is tried again by the next command that needs an address.
+    let _ = hull_network::endpoint::reap(&super::describe::network_settings(engine), &alive);
+}

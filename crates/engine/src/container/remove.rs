@@ -1,0 +1,60 @@
+//! `rm`.
+
+use super::{find, lock, recover, status, stop};
+use crate::{Engine, Error, Result, volume};
+
+/// How a container is removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RemoveRequest {
+    /// Kill it first if it runs.
+    pub force: bool,
+    /// Remove its anonymous volumes too.
+    pub volumes: bool,
+}
+
+/// Removes a container.
+///
+/// # Errors
+/// No such container; [`Error::Running`] without `force`.
+pub fn remove(engine: &Engine, name: &str, request: &RemoveRequest) -> Result<()> {
+    let record = find(engine, name)?;
+    let look = status::derive(engine, &record)?;
+    if let Some(live) = &look.live {
+        if !request.force {
+            return Err(Error::Running {
+                id: record.id,
+                name: record.name,
+                status: look.status,
+            });
+        }
+        stop::end(engine, &record, live, 9, 0)?;
+    }
+    // A container that was to be removed at its end is gone by now.
+    if find::exists(engine, &record.id) {
+        let Some(_lock) = lock::take(engine, &record.id)? else {
+            return Err(Error::Busy { id: record.id });
+        };
+        if status::derive(engine, &record)?.live.is_some() {
+            return Err(Error::Running {
+                id: record.id,
+                name: record.name,
+                status: look.status,
+            });
+        }
+        recover::clear(engine, &record)?;
+        hull_monitor::remove_files(&engine.container_dir(&record.id), &engine.names().join(&record.name))?;
+        let run = engine.container_run(&record.id);
+        match std::fs::remove_dir_all(&run) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::Write { path: run, source });
+            }
+            _ => {}
+        }
+    }
+    if request.volumes || record.host_config.auto_remove {
+        for mount in record.mounts.iter().filter(|m| m.kind == "volume") {
+            volume::remove_anonymous(engine, &mount.name)?;
+        }
+    }
+    recover::all(engine)
+}

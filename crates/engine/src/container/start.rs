@@ -1,0 +1,94 @@
+//! `start`: from a record to a monitor with a running container.
+
+use std::os::unix::net::UnixStream;
+
+use hull_monitor::{Launch, Places};
+use hull_spec::container::Record;
+
+use super::{describe, find, lock, recover, status};
+use crate::{Engine, Error, Result};
+
+/// How a container is started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StartRequest {
+    /// Whether the caller gets a connection to its streams, from the first byte on.
+    pub attach: bool,
+}
+
+/// A started container.
+#[derive(Debug)]
+pub struct Started {
+    /// The connection that was asked for: frames of [`hull_monitor::frame`].
+    pub attach: Option<UnixStream>,
+}
+
+/// Starts a container; one that runs already is left alone, as Docker does.
+///
+/// # Errors
+/// No such container; whatever keeps it from running, with Docker's exit codes ([`Error::exit_code`]).
+pub fn start(engine: &Engine, name: &str, request: &StartRequest) -> Result<Started> {
+    let record = find(engine, name)?;
+    let Some(lock) = lock::take(engine, &record.id)? else {
+        return running(engine, &record, request);
+    };
+    let look = status::derive(engine, &record)?;
+    if look.live.is_some() {
+        // It runs without a monitor: nobody could give its streams back.
+        return if request.attach {
+            Err(Error::Unmonitored { id: record.id })
+        } else {
+            Ok(Started { attach: None })
+        };
+    }
+    recover::clear(engine, &record)?;
+    let (ours, theirs) = if request.attach {
+        let (a, b) = UnixStream::pair().map_err(|source| Error::Write {
+            path: "a socket pair".into(),
+            source,
+        })?;
+        (Some(a), Some(b))
+    } else {
+        (None, None)
+    };
+    let launch = plan(engine, &record, lock, theirs)?;
+    hull_monitor::spawn(launch).map_err(|e| Error::Start {
+        id: record.id.clone(),
+        source: Box::new(e),
+    })?;
+    Ok(Started { attach: ours })
+}
+
+/// A monitor or another command has the container.
+fn running(engine: &Engine, record: &Record, request: &StartRequest) -> Result<Started> {
+    let attach = if request.attach {
+        Some(super::attach(engine, &record.id)?)
+    } else {
+        None
+    };
+    Ok(Started { attach })
+}
+
+fn plan(engine: &Engine, record: &Record, lock: std::fs::File, attach: Option<UnixStream>) -> Result<Launch> {
+    let run = engine.container_run(&record.id);
+    let network = describe::network(engine, record)?;
+    describe::write_files(engine, record, &run)?;
+    let (container, cgroups, cgroups_optional) = describe::container(engine, record, &run)?;
+    Ok(Launch {
+        id: record.id.clone(),
+        container,
+        cgroups,
+        cgroups_optional,
+        network,
+        places: Places {
+            data: engine.container_dir(&record.id),
+            name: engine.names().join(&record.name),
+            run,
+            lock,
+        },
+        log: describe::log(engine, record)?,
+        open_stdin: record.config.open_stdin,
+        stdin_once: record.config.stdin_once,
+        attach,
+        auto_remove: record.host_config.auto_remove,
+    })
+}

@@ -1,0 +1,73 @@
+//! `stop`: a polite signal, then the impolite one.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use hull_spec::container::{LiveState, Record};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{find, kill, lock, recover, status};
+use crate::{Engine, Result};
+
+/// Docker's default until the kill, in seconds.
+const TIMEOUT: i64 = 10;
+const KILL: i32 = 9;
+
+/// Stops a container: `signal` (else its own, else TERM), then after `timeout` seconds (else its own, else 10; -1: never)
+/// KILL. Returns when it has ended and its traces are gone. One that does not run is left alone.
+///
+/// # Errors
+/// No such container, an invalid signal, what the kernel refuses.
+pub fn stop(engine: &Engine, name: &str, signal: Option<&str>, timeout: Option<i64>) -> Result<()> {
+    let record = find(engine, name)?;
+    let Some(live) = status::derive(engine, &record)?.live else {
+        recover::one(engine, &record)?;
+        return Ok(());
+    };
+    let own = record.config.stop_signal.as_deref().filter(|s| !s.is_empty());
+    let signal = kill::parse(signal.filter(|s| !s.is_empty()).or(own).unwrap_or("TERM"))?;
+    let seconds = timeout.or(record.config.stop_timeout).unwrap_or(TIMEOUT);
+    end(engine, &record, &live, signal, seconds)
+}
+
+/// Ends a running container and waits until its monitor, or we in its place, has cleaned up.
+pub(crate) fn end(engine: &Engine, record: &Record, live: &LiveState, signal: i32, seconds: i64) -> Result<()> {
+    if let Some(init) = kill::open(live) {
+        let ended = match kill::send(record, live, signal) {
+            Ok(()) => {
+                let patience = (seconds >= 0).then(|| Duration::from_secs(seconds.unsigned_abs()));
+                has_ended(&init, patience)
+            }
+            Err(e) if e.kind() == hull_spec::ErrorKind::Conflict => true,
+            Err(e) => return Err(e),
+        };
+        if !ended {
+            match kill::send(record, live, KILL) {
+                Err(e) if e.kind() != hull_spec::ErrorKind::Conflict => return Err(e),
+                _ => {}
+            }
+            has_ended(&init, None);
+        }
+    }
+    lock::wait(engine, &record.id)?;
+    if find::exists(engine, &record.id) && recover::one(engine, record)? {
+        recover::free_addresses(engine);
+    }
+    Ok(())
+}
+
+/// Waits for the end of a process, at most for `patience`.
+fn has_ended(init: &impl AsFd, patience: Option<Duration>) -> bool {
+    let deadline = patience.map(|p| std::time::Instant::now() + p);
+    loop {
+        let left = deadline.map(|d| d.saturating_duration_since(std::time::Instant::now()));
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        let mut fds = [PollFd::new(init, PollFlags::IN)];
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(0) => return false,
+            Ok(_) => return true,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
