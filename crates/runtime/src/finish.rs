@@ -257,7 +257,7 @@ fn become_user(identity: &Identity, process: &Process, between: impl FnOnce() ->
 }
 
 /// Finds the program as a shell would, with the errors that Docker shows.
-fn find_program(name: &str, environment: &[CString]) -> Result<CString> {
+pub(crate) fn find_program(name: &str, environment: &[CString]) -> Result<CString> {
     let to_c = |path: &str| {
         CString::new(path).map_err(|_| Error::Invalid("the program's name holds a NUL byte".to_owned()))
     };

@@ -29,6 +29,7 @@ pub mod identity;
 mod init;
 
 pub mod bundle;
+pub mod command;
 
 pub use container::Container;
 pub use error::{Error, Result, describe};

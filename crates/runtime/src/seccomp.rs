@@ -159,3 +159,10 @@ impl Error {
         }
     }
 }
+
+/// The running kernel's `major.minor`.
+#[must_use]
+pub fn kernel_version() -> (u32, u32) {
+    let name = rustix::system::uname();
+    name.release().to_str().ok().and_then(parse::kernel).unwrap_or((0, 0))
+}

@@ -1,0 +1,1 @@
+//! Configs that are understood, and that are not.
