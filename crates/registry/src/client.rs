@@ -101,6 +101,7 @@ impl Client {
             if response.status != 401 || response.redirected {
                 return Ok(response);
             }
+            let response = response.settle();
             let values = response.headers.get_all("www-authenticate");
             let challenges = challenge::parse(values.iter().filter_map(|value| value.to_str().ok()));
             let credentials = self.credentials(source)?;
@@ -118,7 +119,6 @@ impl Client {
                 Some(header) => request.authorization = Some(header),
                 None => return Ok(response),
             }
-            response.drain();
         }
         self.exchange(&request)
     }

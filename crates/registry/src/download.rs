@@ -100,6 +100,10 @@ impl Download {
             .unwrap_or(usize::MAX)
             .min(buffer.len());
         let (read, source) = match response.body.read(&mut buffer[..want]) {
+            Ok(n) if n as u64 == self.size - self.at => {
+                self.finish()?;
+                return Ok(n);
+            }
             Ok(n) if n > 0 => return Ok(n),
             Ok(_) => (0, None),
             Err(err) => (0, Some(err)),
@@ -112,6 +116,20 @@ impl Download {
         };
         self.body = None;
         Err(broken)
+    }
+
+    /// Reads the end of the body, which gives the connection back to be used again.
+    fn finish(&mut self) -> Result<(), Error> {
+        let more = self.body.take().map(|mut response| response.body.read(&mut [0]));
+        match more {
+            Some(Ok(n)) if n > 0 => Err(Error::SizeMismatch {
+                digest: self.digest.clone(),
+                expected: self.size,
+                actual: self.size + 1,
+            }),
+            // What was promised is there: how the rest ends does not matter.
+            _ => Ok(()),
+        }
     }
 
     /// Asks for what is missing.

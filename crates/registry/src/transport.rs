@@ -214,6 +214,15 @@ impl Response {
         }
     }
 
+    /// Takes a short body into memory now, so that its connection can be used while the answer is thought about.
+    pub(crate) fn settle(mut self) -> Self {
+        let mut bytes = Vec::new();
+        // What cannot be read is not missed: nobody needs the text of a refusal.
+        let _ = self.body.by_ref().take(64 << 10).read_to_end(&mut bytes);
+        self.body = Box::new(std::io::Cursor::new(bytes));
+        self
+    }
+
     /// Reads the body whole, unless it is larger than `limit` bytes or takes longer than `patience`.
     pub(crate) fn read(mut self, what: &str, limit: u64, patience: Duration) -> Result<Vec<u8>, Error> {
         let too_large = || Error::TooLarge {

@@ -48,6 +48,7 @@ struct Shared {
     seen: Mutex<Vec<Seen>>,
     login: Mutex<Login>,
     tokens: AtomicU64,
+    connections: AtomicU64,
     /// Bodies that are being sent now, and the most that ever were at once.
     sending: Mutex<(usize, usize)>,
     stop: AtomicBool,
@@ -132,6 +133,7 @@ impl Registry {
                 if shared.stop.load(Ordering::Relaxed) {
                     return;
                 }
+                shared.connections.fetch_add(1, Ordering::Relaxed);
                 let shared = Arc::clone(&shared);
                 std::thread::spawn(move || wire::converse(&stream, &shared));
             }
@@ -238,6 +240,12 @@ impl Registry {
     #[must_use]
     pub fn sent(&self, path: &str) -> u64 {
         self.seen(path).iter().map(Seen::sent).sum()
+    }
+
+    /// Connections that were made so far.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::Relaxed)
     }
 
     /// The most answers with a body of more than 2 KiB that were ever on their way at once.

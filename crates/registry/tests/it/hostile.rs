@@ -216,6 +216,14 @@ fn privileged_lies_about_a_layer_are_found_and_leave_nothing() {
     );
     check(
         |reply| {
+            reply.body.push(b' ');
+            reply.chunked = true;
+        },
+        invalid,
+        "bytes, not",
+    );
+    check(
+        |reply| {
             reply.body.truncate(1000);
             reply.chunked = true;
         },

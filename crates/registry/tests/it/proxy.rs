@@ -10,7 +10,7 @@ use hull_testkit::registry::Registry;
 use super::{Site, bare};
 
 /// A proxy that leads every `CONNECT` to `target`, and the hosts that were asked for.
-fn proxy(target: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+pub(super) fn proxy(target: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let asked = Arc::new(Mutex::new(Vec::new()));

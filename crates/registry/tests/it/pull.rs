@@ -280,6 +280,22 @@ fn privileged_two_pulls_of_one_image_at_once_download_it_once() {
 }
 
 #[test]
+fn privileged_connections_are_used_again() {
+    if !require_root() {
+        return;
+    }
+    let (mut site, registry) = started();
+    site.settings.downloads = 1;
+    registry.require(hull_testkit::registry::Login::anonymous_token());
+    let image = (0..6).fold(bare(), |image, i| {
+        image.layer(Layer::build().file(&format!("f{i}"), 0o644, [i; 3000]).gzip())
+    });
+    registry.index("app", "1", &[image]);
+    site.pull(&registry.name("app:1")).unwrap();
+    assert_eq!(registry.connections(), 1, "for {} requests", registry.seen("").len());
+}
+
+#[test]
 fn privileged_downloads_run_side_by_side_but_not_too_many() {
     if !require_root() {
         return;

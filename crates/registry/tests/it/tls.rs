@@ -1,4 +1,4 @@
-//! Registries behind TLS. The certificates under `tls/` are for 127.0.0.1 and `localhost`, for a hundred years, signed
+//! Registries behind TLS. The certificates under `tls/` are for 127.0.0.1, `localhost` and `reg.test`, for a hundred years, signed
 //! by a CA whose key nobody has; `other.crt` is another CA.
 
 use std::io::{Read, Write};
@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use super::proxy::proxy;
 use super::{Site, bare, fails};
 
 fn file(name: &str) -> PathBuf {
@@ -162,4 +163,40 @@ fn a_token_server_over_http_gets_no_credentials_of_an_https_registry() {
         "which is refused: it would carry credentials over plain http",
     );
     assert!(tokens.seen("").is_empty());
+}
+
+/// A registry that is neither on this machine nor named insecure: reached through a proxy, which resolves its name.
+#[test]
+fn other_registries_are_asked_over_https_and_with_a_certificate_or_not_at_all() {
+    let registry = Registry::start();
+    registry.image("app", "1", &bare());
+    let (address, asked) = proxy(front(&registry));
+    let mut site = Site::new();
+    let url = Some(format!("http://{address}"));
+    site.settings.proxy.http.clone_from(&url);
+    site.settings.proxy.https = url;
+    site.settings.roots = Some(file("other.crt"));
+    let err = fails(
+        site.pull("reg.test/app:1"),
+        ErrorKind::Unavailable,
+        "invalid peer certificate",
+    );
+    assert!(err.hints()[0].contains("certs.d/reg.test/ca.crt"), "{:?}", err.hints());
+    site.settings.roots = Some(file("ca.crt"));
+    fails(
+        site.pull("reg2.test/app:1"),
+        ErrorKind::Unavailable,
+        "invalid peer certificate",
+    );
+    assert!(registry.seen("").is_empty());
+    site.pull("reg.test/app:1").unwrap();
+    let lines = asked.lock().unwrap().clone();
+    assert!(lines.iter().all(|line| line.contains(":443 ")), "{lines:?}");
+
+    site.settings.roots = Some(file("server.key"));
+    fails(
+        site.pull("reg.test/app:2"),
+        ErrorKind::Invalid,
+        "server.key`: it holds no certificate",
+    );
 }
