@@ -198,8 +198,7 @@ fn lease(
         network: network.name.clone(),
         network_id: network.id.clone(),
         bridge: network.bridge.clone(),
-        // Docker's form. Not the container's ID: its last namespace may still be going away with a link of that name.
-        link: format!("veth{}", &id[..7]),
+        link: link_name(&id),
         peer: "eth0".into(),
         mac: request.mac.unwrap_or_else(|| Mac::of(address)),
         address,
@@ -373,6 +372,30 @@ fn socket_in(netns: BorrowedFd<'_>) -> Result<Netlink> {
         act: "open the container's route socket",
         source,
     })
+}
+
+/// Makes an endpoint ready for another start of its container, with the address and ports that it has: its last namespace
+/// may still be going away with a link of the old name.
+///
+/// # Errors
+/// The lease could not be rewritten.
+pub fn renew(settings: &Settings, endpoint: &mut Endpoint) -> Result<()> {
+    let folder = settings.folder(&endpoint.plan.network);
+    let id = random_id()?;
+    let plan = EndpointPlan {
+        link: link_name(&id),
+        id,
+        ..endpoint.plan.clone()
+    };
+    let _lock = Lock::take(&folder.join("lock"))?;
+    state::write(&lease::path(&folder, plan.address), &plan)?;
+    endpoint.plan = plan;
+    Ok(())
+}
+
+/// Docker's form. Not made of the container's ID, which the next start has too.
+fn link_name(id: &str) -> String {
+    format!("veth{}", id.get(..7).unwrap_or(id))
 }
 
 /// Frees the ports and the address. The links go with the container's namespace. Freeing twice is no error.

@@ -8,6 +8,8 @@ mod rules;
 
 use std::{io, net::Ipv4Addr};
 
+use rustix::io::Errno;
+
 pub use expression::{Expression, Verdict};
 pub use rules::{base, publish};
 
@@ -158,10 +160,25 @@ fn transaction(settings: &Settings, socket: &Netlink, ops: &[FirewallOp]) -> Res
     result.map_err(|(sequence, refusal)| {
         // The first message only opens the transaction.
         let op = (sequence as usize).checked_sub(2).and_then(|at| ops.get(at));
-        failed(
-            op.map_or_else(|| "begin a change".into(), ToString::to_string),
-            refusal.into_io(),
-        )
+        let act = op.map_or_else(|| "begin a change".into(), ToString::to_string);
+        match (op, refusal.errno) {
+            // Nothing that these refer to can be missing but the kernel's own parts.
+            (
+                Some(
+                    FirewallOp::AddTable
+                    | FirewallOp::AddSet { .. }
+                    | FirewallOp::AddChain { .. }
+                    | FirewallOp::AddRule { .. },
+                ),
+                Errno::NOENT | Errno::OPNOTSUPP | Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT,
+            ) => Error::Unsupported {
+                what: format!("the kernel's nftables cannot {act}: {}", refusal.into_io()),
+                hint: "load the modules `nf_tables`, `nft_nat`, `nft_masq`, `nft_ct` and `nft_fib_inet`, or use \
+                       `--network none` or `host`"
+                    .into(),
+            },
+            _ => failed(act, refusal.into_io()),
+        }
     })
 }
 
@@ -176,7 +193,7 @@ pub(crate) fn exists(settings: &Settings) -> Result<bool> {
     let answers = socket.each(&mut encode::probe(&settings.table)).map_err(failed)?;
     match answers.into_iter().find_map(|a| a.error) {
         None => Ok(true),
-        Some(refusal) if refusal.errno == rustix::io::Errno::NOENT => Ok(false),
+        Some(refusal) if refusal.errno == Errno::NOENT => Ok(false),
         Some(refusal) => Err(failed(refusal.into_io())),
     }
 }
@@ -203,7 +220,7 @@ pub(crate) fn withdraw(settings: &Settings, plan: &EndpointPlan) -> Result<()> {
         {
             None if own => ops.push(FirewallOp::RemoveElement(element)),
             None => {}
-            Some(refusal) if refusal.errno == rustix::io::Errno::NOENT => {}
+            Some(refusal) if refusal.errno == Errno::NOENT => {}
             Some(refusal) => return Err(failed(refusal.into_io())),
         }
     }

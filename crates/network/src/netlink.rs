@@ -278,6 +278,11 @@ fn refusal(flags: u16, payload: &[u8]) -> Option<Refusal> {
     if code == 0 {
         return None;
     }
+    // Codes are -1 to -4095; rustix makes no others.
+    let errno = match code.saturating_neg() {
+        code @ 1..=4095 => rustix::io::Errno::from_raw_os_error(code),
+        _ => rustix::io::Errno::PROTO,
+    };
     let mut detail = String::new();
     if flags & NLM_F_ACK_TLVS != 0 {
         // Behind the code stands the request's header, and the rest of the request unless it was capped.
@@ -292,10 +297,7 @@ fn refusal(flags: u16, payload: &[u8]) -> Option<Refusal> {
             }
         }
     }
-    Some(Refusal {
-        errno: rustix::io::Errno::from_raw_os_error(code.saturating_neg()),
-        detail,
-    })
+    Some(Refusal { errno, detail })
 }
 
 /// The attributes in `bytes`, by type and value; stops at the first malformed one.
@@ -320,4 +322,48 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes
         .get(at..at + 4)
         .map_or(0, |b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_batch_is_laid_out_as_the_kernel_reads_it() {
+        let mut batch = Batch::new();
+        batch.message(16, NLM_F_ACK, &[7]);
+        batch.text(3, "ab");
+        batch.nest(18, |b| b.attribute(1, &[9]));
+        batch.message(17, 0, &[]);
+        let bytes = batch.bytes();
+        assert_eq!(bytes.len(), 16 + 4 + 8 + 12 + 16);
+        assert_eq!(
+            (u32_at(bytes, 0), u16_at(bytes, 4), u16_at(bytes, 6), u32_at(bytes, 8)),
+            (40, 16, 5, 1)
+        );
+        assert_eq!(
+            (
+                u32_at(bytes, 40),
+                u16_at(bytes, 44),
+                u16_at(bytes, 46),
+                u32_at(bytes, 48)
+            ),
+            (16, 17, 1, 2)
+        );
+        let read: Vec<_> = attributes(&bytes[20..40]).collect();
+        assert_eq!(read[0], (3, &b"ab\0"[..]));
+        assert_eq!(read[1].0, 18);
+        assert_eq!(attributes(read[1].1).collect::<Vec<_>>(), [(1, &[9][..])]);
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_attributes_end_the_walk(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            prop_assert!(attributes(&bytes).count() <= bytes.len() / 4);
+            let _ = refusal(NLM_F_ACK_TLVS, &bytes);
+            let _ = refusal(NLM_F_ACK_TLVS | NLM_F_CAPPED, &bytes);
+        }
+    }
 }

@@ -31,7 +31,13 @@ pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> Result<()> {
         path: path.into(),
         source,
     })?;
-    let temporary = path.with_extension("new");
+    // Beside the folder of leases, which may hold nothing but leases.
+    let folder = path.ancestors().nth(if path.extension().is_some_and(|e| e == "json") {
+        1
+    } else {
+        2
+    });
+    let temporary = folder.unwrap_or(path).join("new");
     fs::write(&temporary, bytes).map_err(Error::file("write", &temporary))?;
     fs::rename(&temporary, path).map_err(Error::file("replace", path))
 }

@@ -277,4 +277,25 @@ mod tests {
         assert_eq!(source("nameserver 127.0.0.1\n"), STUB);
         assert_eq!(source(""), STUB);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_hosts_file_never_makes_other_lines(host in "([ -~\n#;]|nameserver |search |options ){0,20}") {
+            let plan = ResolvPlan { host: &host, ..ResolvPlan::default() };
+            let text = resolv(&plan).unwrap();
+            for line in text.lines() {
+                let word = line.split(' ').next().unwrap();
+                let known = ["nameserver", "search", "options"].contains(&word);
+                proptest::prop_assert!(known, "another line: {line}");
+            }
+            proptest::prop_assert!(text.starts_with("nameserver "));
+        }
+
+        #[test]
+        fn what_is_asked_for_adds_no_line(word in "\\PC{0,12}", odd in "[ \t\n\r#;]") {
+            let search = [format!("{word}{odd}x")];
+            let plan = ResolvPlan { search: &search, ..ResolvPlan::default() };
+            proptest::prop_assert!(resolv(&plan).is_err());
+        }
+    }
 }

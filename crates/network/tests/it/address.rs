@@ -145,3 +145,52 @@ fn privileged_a_full_bridge_is_told() {
     assert_eq!(error.1.kind(), hull_spec::ErrorKind::Exhausted);
     assert!(!lab.host.sh("ip -o link").contains("veth1023"));
 }
+
+#[test]
+fn privileged_a_restart_keeps_address_and_ports() {
+    let Some(lab) = Lab::new() else { return };
+    let mut first = lab.start("web", &["8080:80"]);
+    // The old namespace lives on: this is how it looks while the kernel has not come round to taking it apart.
+    let before = first.endpoint.plan.clone();
+    endpoint::renew(&lab.settings, &mut first.endpoint).unwrap();
+    let after = &first.endpoint.plan;
+    assert_eq!((after.address, &after.ports), (before.address, &before.ports));
+    assert_ne!(after.link, before.link);
+    let space = crate::lab::Space::new();
+    lab.host
+        .run(|| endpoint::attach(after, hull_network::Netns::Fd(space.fd())))
+        .unwrap();
+    space.run(|| endpoint::configure_inside(after)).unwrap();
+    assert_eq!(lab.leases(), 1);
+    // Whoever still has the old plan frees nothing.
+    lab.host.run(|| endpoint::release(&lab.settings, &before)).unwrap();
+    assert_eq!(lab.leases(), 1);
+    lab.release(&first);
+    assert_eq!(lab.leases(), 0);
+}
+
+#[test]
+fn privileged_a_namespace_is_named_by_its_process() {
+    let Some(lab) = Lab::new() else { return };
+    let endpoint = lab.allocate("c", &[], &|_| true).unwrap();
+    // Its own process: this one's namespace is the host's until it has made another.
+    let mut child = std::process::Command::new("unshare")
+        .args(["-n", "sleep", "60"])
+        .spawn()
+        .unwrap();
+    let link = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
+    let pid = child.id();
+    while link(&pid.to_string()) == link("self") {
+        thread::yield_now();
+    }
+    let netns = std::fs::File::open(format!("/proc/{pid}/ns/net")).unwrap();
+    lab.host.run(|| {
+        endpoint::attach(&endpoint.plan, hull_network::Netns::Pid(pid.cast_signed())).unwrap();
+        endpoint::configure(&endpoint.plan, std::os::fd::AsFd::as_fd(&netns)).unwrap();
+    });
+    let show = ["-n", "-t", &pid.to_string(), "ip", "-o", "addr"];
+    let shown = std::process::Command::new("nsenter").args(show).output().unwrap();
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("172.17.0.2/16"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

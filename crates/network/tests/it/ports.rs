@@ -302,7 +302,8 @@ fn privileged_udp_flows_follow_their_port() {
     for name in ["first", "second"] {
         let dns = lab.start(name, &["5300:53/udp"]);
         dns.space.serve_udp("0.0.0.0:53");
-        assert!(ask().is_some(), "{name}");
+        // Each packet keeps a wrong flow alive, so to go on asking helps only where it was forgotten.
+        assert!((0..25).any(|_| ask().is_some()), "{name}");
         lab.release(&dns);
     }
 }
