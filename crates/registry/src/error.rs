@@ -54,7 +54,7 @@ pub enum Error {
         /// Redacted URL.
         url: String,
         /// Why.
-        source: Box<ureq::Error>,
+        source: Cause,
     },
     /// The body of an answer ended or stalled before it was whole.
     #[error("the answer to {method} {url} broke off after {received} bytes")]
@@ -219,6 +219,35 @@ pub enum Error {
     Cancelled,
 }
 
+/// Why a registry could not be talked to, in the words of whoever found out: the system, TLS, or HTTP.
+#[derive(Debug)]
+pub struct Cause(Box<ureq::Error>);
+
+impl From<ureq::Error> for Cause {
+    fn from(err: ureq::Error) -> Self {
+        Self(Box::new(err))
+    }
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.as_ref() {
+            ureq::Error::Io(err) => write!(f, "{err}"),
+            ureq::Error::Other(err) => write!(f, "{err}"),
+            err => write!(f, "{err}"),
+        }
+    }
+}
+
+impl std::error::Error for Cause {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self.0.as_ref() {
+            ureq::Error::Other(err) => err.source(),
+            _ => None,
+        }
+    }
+}
+
 impl Error {
     /// What a caller can do about it.
     #[must_use]
@@ -270,7 +299,7 @@ impl Error {
                          /etc/hull/config.toml"
                     .to_owned(),
             }],
-            Self::Transport { source, url, .. } => transport_hints(source, url),
+            Self::Transport { source, url, .. } => transport_hints(&source.0, url),
             Self::NoPlatform { offered, .. } if !offered.is_empty() => {
                 vec![format!("it is there for {}: see --platform", offered.join(", "))]
             }
@@ -289,15 +318,21 @@ impl Error {
         }
     }
 
-    /// Whether nothing listens where it was tried to connect.
+    /// Whether nothing listens where it was tried to connect, or nobody says where that is.
     pub(crate) fn is_refused(&self) -> bool {
-        matches!(self, Self::Transport { source, .. } if matches!(source.as_ref(),
-            ureq::Error::Io(err) if err.kind() == std::io::ErrorKind::ConnectionRefused))
+        match self {
+            Self::Transport { source, .. } => match source.0.as_ref() {
+                ureq::Error::Io(err) => err.kind() == std::io::ErrorKind::ConnectionRefused,
+                ureq::Error::Other(_) => true,
+                _ => false,
+            },
+            _ => false,
+        }
     }
 
     /// Whether the peer speaks TLS, but with a certificate that is not trusted.
     pub(crate) fn is_distrust(&self) -> bool {
-        matches!(self, Self::Transport { source, .. } if is_certificate(source))
+        matches!(self, Self::Transport { source, .. } if is_certificate(&source.0))
     }
 
     /// Whether the same request may succeed a little later.
@@ -305,9 +340,11 @@ impl Error {
         match self {
             Self::Status { status, .. } => is_transient(*status),
             Self::Truncated { .. } => true,
-            Self::Transport { source, .. } => match source.as_ref() {
+            Self::Transport { source, .. } => match source.0.as_ref() {
                 // What is no TLS, or TLS with a stranger, will be the same next time.
                 ureq::Error::Io(err) => err.kind() != std::io::ErrorKind::InvalidData,
+                // The name servers are silent: nothing else is reported so.
+                ureq::Error::Other(_) => true,
                 ureq::Error::Timeout(_) | ureq::Error::Protocol(_) | ureq::Error::ConnectionFailed => true,
                 _ => false,
             },
@@ -335,6 +372,7 @@ fn is_certificate(err: &ureq::Error) -> bool {
 fn transport_hints(source: &ureq::Error, url: &str) -> Vec<String> {
     let host = url.split('/').nth(2).unwrap_or(url);
     match source {
+        ureq::Error::Other(_) => vec!["check the name servers in /etc/resolv.conf".to_owned()],
         ureq::Error::HostNotFound => vec![format!(
             "check that `{host}` is spelt right and that names are resolved here"
         )],

@@ -43,6 +43,6 @@ mod url;
 
 pub use client::Client;
 pub use credentials::Credentials;
-pub use error::Error;
+pub use error::{Cause, Error};
 pub use pull::{PullOptions, Pulled, pull, pull_first};
 pub use settings::Settings;

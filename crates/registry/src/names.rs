@@ -3,7 +3,6 @@
 //! The C library's own resolver is not used: in a static binary it loads the host's NSS modules, which must then come
 //! from the very same glibc; on Alpine, or on a root with nothing installed, there are none.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -22,6 +21,14 @@ pub(crate) struct Names {
     hosts: &'static str,
     resolv: &'static str,
     timeout: Duration,
+}
+
+/// No name server could say whether there is such a host.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot ask a name server for `{host}`")]
+pub(crate) struct Unresolved {
+    host: String,
+    source: std::io::Error,
 }
 
 /// Addresses that ureq takes at the most.
@@ -58,7 +65,10 @@ impl Names {
             }
         }
         // Silence is not the same as "there is no such name": only the latter is final.
-        Err(failed.map_or(ureq::Error::HostNotFound, ureq::Error::Io))
+        Err(match failed {
+            Some(source) => ureq::Error::Other(Box::new(Unresolved { host, source })),
+            None => ureq::Error::HostNotFound,
+        })
     }
 }
 
@@ -250,12 +260,6 @@ fn over_tcp(server: SocketAddr, query: &[u8], end: Instant) -> std::io::Result<A
     let mut buffer = vec![0; usize::from(u16::from_be_bytes(length))];
     stream.read_exact(&mut buffer)?;
     packet::answer(query, &buffer).ok_or_else(|| std::io::Error::other("the name server's answer is malformed"))
-}
-
-impl fmt::Display for Names {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} and {}", self.hosts, self.resolv)
-    }
 }
 
 #[cfg(test)]

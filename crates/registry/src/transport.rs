@@ -100,7 +100,7 @@ impl Transport {
         let fail = |source: ureq::Error| Error::Transport {
             method: request.method,
             url: request.url.redacted(),
-            source: Box::new(source),
+            source: source.into(),
         };
         let mut builder = HttpRequest::builder()
             .method(request.method)
@@ -169,7 +169,7 @@ impl Transport {
             Some(url) => Some(ureq::Proxy::new(url).map_err(|source| Error::Transport {
                 method: "CONNECT",
                 url: Url::parse(url).map_or_else(|_| "the proxy".to_owned(), |u| u.redacted()),
-                source: Box::new(source),
+                source: source.into(),
             })?),
             None => None,
         };
