@@ -13,7 +13,7 @@ use std::os::fd::BorrowedFd;
 
 use crate::detach_keys::Watch;
 use crate::error::Result;
-use crate::terminal::{Raw, stdin_is_terminal};
+use crate::terminal::Raw;
 
 pub(crate) use remote::Remote;
 
@@ -54,22 +54,25 @@ pub(crate) struct Options<'a> {
     pub(crate) forward: Option<&'a dyn Fn(i32)>,
 }
 
-/// Joins the user's terminal and the process until one of them ends it.
+/// Joins the user's terminal and the process until one of them ends it. With `raw`, the terminal's keys are the
+/// process's.
 ///
 /// # Errors
 /// If the terminal cannot be set or the connection fails.
-pub(crate) fn attach(remote: Remote, options: Options<'_>) -> Result<Ending> {
+pub(crate) fn attach(remote: Remote, raw: Option<Raw>, options: Options<'_>) -> Result<Ending> {
     // A write to a closed pipe is an error here, not the end: the terminal has to be restored.
     hull_sys::signal::ignore(signals::PIPE);
-    let raw_input = options.tty && options.stdin && stdin_is_terminal();
     let forwarding = options.forward.is_some() && !options.tty;
     let signals = signals::Signals::take(options.tty, forwarding)?;
-    let raw = if raw_input { Some(Raw::enter()?) } else { None };
-    let watch = Watch::new(if raw_input {
+    if let Some(raw) = &raw {
+        raw.enter()?;
+    }
+    let keys = if raw.is_some() {
         options.detach_keys.clone()
     } else {
         Vec::new()
-    });
+    };
+    let watch = Watch::new(keys);
     let local = Local {
         stdin: rustix::stdio::stdin(),
         stdout: rustix::stdio::stdout(),

@@ -4,12 +4,22 @@
 //! `run(args, ctx)`. `main` looks its name up here and reads that one table.
 
 mod catalog;
+mod create;
+mod exec;
 mod images;
+mod info;
 mod inspect;
+mod kill;
 mod logs;
 mod ps;
 mod pull;
+mod rm;
 mod rmi;
+mod run;
+mod start;
+mod stop;
+mod version;
+mod wait;
 
 pub(crate) use catalog::{COMMANDS, COMMON, GROUPS, Group, MISSING, find, nearest};
 

@@ -8,17 +8,16 @@ use crate::context::{Context, GLOBAL_FLAGS};
 use crate::error::{FAILED, Failure, Outcome, Result, USAGE, print_line};
 use crate::{complete, help, rootless};
 
-/// The arguments after the program's name, as text.
+/// Arguments as text.
 ///
 /// # Errors
 /// If one is not UTF-8: containers' records are JSON, which cannot hold it.
 pub(crate) fn words(args: impl Iterator<Item = OsString>) -> Result<Vec<String>> {
-    args.skip(1)
-        .map(|arg| {
-            arg.into_string()
-                .map_err(|arg| Failure::new(format!("the argument {arg:?} is not UTF-8")).code(USAGE))
-        })
-        .collect()
+    args.map(|arg| {
+        arg.into_string()
+            .map_err(|arg| Failure::new(format!("the argument {arg:?} is not UTF-8")).code(USAGE))
+    })
+    .collect()
 }
 
 /// Runs the command that `words` name.

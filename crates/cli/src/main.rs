@@ -21,11 +21,14 @@ mod error;
 mod help;
 #[cfg(test)]
 mod manual;
+mod oci_runtime;
 mod output;
 mod progress;
 mod rootless;
 mod terminal;
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// SIGPIPE: a reader of our output that goes away ends us, as it ends other programs.
@@ -33,9 +36,16 @@ const SIGPIPE: i32 = 13;
 
 fn main() -> ExitCode {
     hull_sys::signal::default(SIGPIPE);
-    let code = match dispatch::words(std::env::args_os()) {
-        Ok(words) => dispatch::dispatch(words),
-        Err(failure) => Err(failure),
-    };
-    ExitCode::from(code.unwrap_or_else(|failure| failure.report()))
+    let mut args = std::env::args_os();
+    let program = args.next().unwrap_or_default();
+    if Path::new(&program)
+        .file_name()
+        .is_some_and(|name| name == "hull-runtime")
+    {
+        let args: Vec<OsString> = args.collect();
+        return ExitCode::from(oci_runtime::run(&args));
+    }
+    // As `docker` or by any other name it is hull.
+    let outcome = dispatch::words(args).and_then(dispatch::dispatch);
+    ExitCode::from(outcome.unwrap_or_else(|failure| failure.report()))
 }

@@ -32,11 +32,11 @@ pub(crate) fn size() -> [u16; 2] {
         .map_or([0, 0], |size| [size.ws_row, size.ws_col])
 }
 
-/// Raw mode of the terminal on standard input, for as long as it lives.
+/// Raw mode of the terminal on standard input: prepared, entered, and ended when this is dropped.
 ///
-/// Dropping it restores the terminal. So does the death of this process by a signal that cannot be caught, or by a
-/// panic that aborts: a child of ours waits on a pipe whose other end only we hold, and restores the terminal when the
-/// pipe closes without the word that we did.
+/// The terminal is also restored when this process is killed by a signal that cannot be caught, or by a panic that
+/// aborts: a child of ours waits on a pipe whose other end only we hold, and restores the terminal when the pipe closes
+/// without the word that we did.
 #[derive(Debug)]
 pub(crate) struct Raw {
     original: Termios,
@@ -45,30 +45,28 @@ pub(crate) struct Raw {
 }
 
 impl Raw {
-    /// Enters raw mode. Without a watchdog (the process limit is reached) it works, too.
-    ///
-    /// # Errors
-    /// `ENOTTY` where standard input is no terminal.
-    pub(crate) fn enter() -> Result<Self, Errno> {
-        let stdin = rustix::stdio::stdin();
-        let original = tcgetattr(stdin)?;
+    /// Prepares raw mode where it is `wanted` and standard input is a terminal. The child is forked here, while this
+    /// process has no descriptor and no namespace of a container. Without one (the process limit is reached) it works,
+    /// too.
+    pub(crate) fn prepare(wanted: bool) -> Option<Self> {
+        if !wanted || !stdin_is_terminal() {
+            return None;
+        }
+        let original = tcgetattr(rustix::stdio::stdin()).ok()?;
         let mut raw = original.clone();
         raw.make_raw();
-        let watchdog = watchdog(stdin, &original).ok();
-        let entered = Self {
+        Some(Self {
+            watchdog: watchdog(rustix::stdio::stdin(), &original).ok(),
             original,
             raw,
-            watchdog,
-        };
-        entered.resume()?;
-        Ok(entered)
+        })
     }
 
-    /// Sets raw mode again: a shell that stopped us has set its own.
+    /// Sets raw mode; again, where a shell that stopped us has set its own.
     ///
     /// # Errors
     /// The kernel's.
-    pub(crate) fn resume(&self) -> Result<(), Errno> {
+    pub(crate) fn enter(&self) -> Result<(), Errno> {
         tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, &self.raw)
     }
 }

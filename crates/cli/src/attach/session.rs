@@ -196,7 +196,7 @@ impl<'a> Session<'a> {
                 Ask::Resize => self.resize(),
                 Ask::Resume => {
                     if let Some(raw) = self.raw {
-                        raw.resume()?;
+                        raw.enter()?;
                     }
                     self.resize();
                 }

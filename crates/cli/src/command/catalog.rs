@@ -1,17 +1,29 @@
 //! All commands: those that work, and those that Docker has and hull has not yet.
 
-use super::{Command, images, inspect, logs, ps, pull, rmi};
+use super::{
+    Command, create, exec, images, info, inspect, kill, logs, ps, pull, rm, rmi, run, start, stop, version, wait,
+};
 
 /// All commands that work, in the order of help.
 pub(crate) const COMMANDS: &[&Command] = &[
+    &run::COMMAND,
+    &exec::COMMAND,
     &ps::COMMAND,
     &pull::COMMAND,
     &images::COMMAND,
-    &rmi::COMMAND,
+    &version::COMMAND,
+    &info::COMMAND,
+    &create::COMMAND,
+    &start::COMMAND,
+    &stop::COMMAND,
+    &kill::COMMAND,
+    &wait::COMMAND,
+    &rm::COMMAND,
     &logs::COMMAND,
     &inspect::COMMAND,
     &inspect::CONTAINER,
     &inspect::IMAGE,
+    &rmi::COMMAND,
 ];
 
 /// A group of commands, such as `hull container`.

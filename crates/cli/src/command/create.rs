@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use hull_engine::{Engine, container};
-use hull_spec::container::CreateRequest;
 use hull_spec::Reference;
+use hull_spec::container::CreateRequest;
 
 use super::{Command, pull};
 use crate::args::{Count, Matches};
@@ -81,7 +81,10 @@ pub(super) fn create(args: &Matches, ctx: &Context, engine: &Engine, request: &C
     let created = match container::create(engine, request) {
         Err(e) if policy == Policy::Missing && is_missing_image(&e) => {
             let name: Reference = image.parse()?;
-            note(&format!("Unable to find image '{}' locally", name.or_latest().familiar()));
+            note(&format!(
+                "Unable to find image '{}' locally",
+                name.or_latest().familiar()
+            ));
             pull_image(args, ctx, request)?;
             container::create(engine, request)?
         }
@@ -95,7 +98,10 @@ pub(super) fn create(args: &Matches, ctx: &Context, engine: &Engine, request: &C
 }
 
 fn is_missing_image(e: &hull_engine::Error) -> bool {
-    matches!(e, hull_engine::Error::Store(hull_store::Error::NoImage { .. }))
+    matches!(
+        e,
+        hull_engine::Error::NoSuchImage { .. } | hull_engine::Error::Store(hull_store::Error::NoImage { .. })
+    )
 }
 
 fn pull_image(args: &Matches, ctx: &Context, request: &CreateRequest) -> Result<()> {

@@ -11,7 +11,9 @@ pub(crate) const COMMAND: Command = Command {
     names: &["kill", "container kill"],
     synopsis: "[OPTIONS] CONTAINER [CONTAINER...]",
     about: "Send a signal to running containers",
-    flags: &[Flag::string("signal").short('s').help("The signal, by name or number (KILL unless given)")],
+    flags: &[Flag::string("signal")
+        .short('s')
+        .help("The signal, by name or number (KILL unless given)")],
     count: Count::AtLeast(1),
     interspersed: true,
     run,

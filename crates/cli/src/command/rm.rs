@@ -13,9 +13,15 @@ pub(crate) const COMMAND: Command = Command {
     synopsis: "[OPTIONS] CONTAINER [CONTAINER...]",
     about: "Remove containers",
     flags: &[
-        Flag::switch("force").short('f').help("Kill it first if it runs; a missing one is no failure"),
-        Flag::switch("link").short('l').refused("links are not there: use a network of your own when hull has them"),
-        Flag::switch("volumes").short('v').help("Remove its anonymous volumes, too"),
+        Flag::switch("force")
+            .short('f')
+            .help("Kill it first if it runs; a missing one is no failure"),
+        Flag::switch("link")
+            .short('l')
+            .refused("links are not there: use a network of your own when hull has them"),
+        Flag::switch("volumes")
+            .short('v')
+            .help("Remove its anonymous volumes, too"),
     ],
     count: Count::AtLeast(1),
     interspersed: true,

@@ -1,7 +1,7 @@
 //! `run`: create, start, attach, and the process's exit code as our own.
 
-use hull_engine::container::{self, RemoveRequest, StartRequest};
 use hull_engine::Engine;
+use hull_engine::container::{self, RemoveRequest, StartRequest};
 use hull_spec::ErrorKind;
 use hull_spec::container::CreateRequest;
 
@@ -11,6 +11,7 @@ use crate::attach::{self, Ending, Options, Remote};
 use crate::container::flags;
 use crate::context::Context;
 use crate::error::{ENGINE, Failure, NOT_EXECUTABLE, NOT_FOUND, Outcome, Result, print_line};
+use crate::terminal::Raw;
 use crate::{detach_keys, terminal};
 
 pub(crate) const COMMAND: Command = Command {
@@ -26,7 +27,9 @@ pub(crate) const COMMAND: Command = Command {
 fn run(args: &Matches, ctx: &Context) -> Outcome {
     let detached = args.on("detach");
     if detached && args.changed("attach") {
-        return Err(Failure::new("conflicting options: cannot specify both --attach and --detach"));
+        return Err(Failure::new(
+            "conflicting options: cannot specify both --attach and --detach",
+        ));
     }
     let request = create::read_request(args, ctx, detached)?;
     let keys = read_detach_keys(args, ctx, request.config.tty)?;
@@ -35,7 +38,9 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
     }
     let engine = ctx.engine();
     let id = create::create(args, ctx, &engine, &request).map_err(|f| f.code(ENGINE))?;
-    let started = container::start(&engine, &id, &StartRequest { attach: !detached }).map_err(|e| not_started(&engine, &id, &request, e))?;
+    let raw = Raw::prepare(request.config.attach_stdin && request.config.tty);
+    let started = container::start(&engine, &id, &StartRequest { attach: !detached })
+        .map_err(|e| not_started(&engine, &id, &request, e))?;
     let Some(socket) = started.attach else {
         print_line(&id)?;
         return Ok(0);
@@ -43,6 +48,7 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
     let forward = |signal: i32| forward(&engine, &id, signal);
     let ending = attach::attach(
         Remote::monitor(socket),
+        raw,
         Options {
             stdin: request.config.attach_stdin,
             stdout: request.config.attach_stdout,
@@ -61,7 +67,9 @@ pub(super) fn read_detach_keys(args: &Matches, ctx: &Context, terminal: bool) ->
     let given = args.value("detach-keys").map(str::to_owned);
     let text = match given {
         Some(text) => text,
-        None if terminal => ctx.docker_setting("detachKeys").unwrap_or_else(|| detach_keys::DEFAULT.to_owned()),
+        None if terminal => ctx
+            .docker_setting("detachKeys")
+            .unwrap_or_else(|| detach_keys::DEFAULT.to_owned()),
         None => return Ok(Vec::new()),
     };
     detach_keys::parse(&text).map_err(|e| Failure::new(format!("invalid detach keys ({text}): {e}")).code(ENGINE))
@@ -70,7 +78,9 @@ pub(super) fn read_detach_keys(args: &Matches, ctx: &Context, terminal: bool) ->
 /// A terminal in the container needs one here to type on.
 pub(super) fn check_terminal(stdin: bool, tty: bool) -> Result<()> {
     if stdin && tty && !terminal::stdin_is_terminal() {
-        return Err(Failure::new("the input device is not a TTY").hint("leave out -t where standard input is a pipe or a file"));
+        return Err(
+            Failure::new("the input device is not a TTY").hint("leave out -t where standard input is a pipe or a file")
+        );
     }
     Ok(())
 }
@@ -89,9 +99,10 @@ pub(super) fn finish(engine: &Engine, id: &str, ending: Ending) -> Outcome {
         // The monitor was killed. The container may go on without it.
         Ending::Closed => match container::wait(engine, id) {
             Ok(code) => Ok(exit_code(code)),
-            Err(e) if e.kind() == ErrorKind::NotFound => {
-                Err(Failure::new(format!("the connection to container `{id}` was lost and it is gone: how it ended is not known")).code(ENGINE))
-            }
+            Err(e) if e.kind() == ErrorKind::NotFound => Err(Failure::new(format!(
+                "the connection to container `{id}` was lost and it is gone: how it ended is not known"
+            ))
+            .code(ENGINE)),
             Err(e) => Err(Failure::from(e).code(ENGINE)),
         },
     }
@@ -107,7 +118,14 @@ fn not_started(engine: &Engine, id: &str, request: &CreateRequest, e: hull_engin
     let code = start_code(&e);
     let mut failure = Failure::from(e).code(code);
     if request.host_config.auto_remove {
-        let removal = container::remove(engine, id, &RemoveRequest { force: true, volumes: true });
+        let removal = container::remove(
+            engine,
+            id,
+            &RemoveRequest {
+                force: true,
+                volumes: true,
+            },
+        );
         match removal {
             Err(e) if e.kind() != ErrorKind::NotFound => {
                 failure = failure.hint(format!("container `{id}` could not be removed either: {e}"));
@@ -126,4 +144,3 @@ pub(super) fn start_code(e: &hull_engine::Error) -> u8 {
         _ => ENGINE,
     }
 }
-

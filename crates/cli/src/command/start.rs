@@ -7,6 +7,7 @@ use crate::args::{Count, Flag, Matches};
 use crate::attach::{self, Options, Remote};
 use crate::context::Context;
 use crate::error::{Failure, Outcome, for_each};
+use crate::terminal::Raw;
 
 const NO_CHECKPOINTS: &str = "checkpoints come in a later version";
 
@@ -15,12 +16,19 @@ pub(crate) const COMMAND: Command = Command {
     synopsis: "[OPTIONS] CONTAINER [CONTAINER...]",
     about: "Start stopped containers",
     flags: &[
-        Flag::switch("attach").short('a').help("Attach to its output and forward signals to it"),
+        Flag::switch("attach")
+            .short('a')
+            .help("Attach to its output and forward signals to it"),
         Flag::string("checkpoint").refused(NO_CHECKPOINTS),
         Flag::string("checkpoint-dir").refused(NO_CHECKPOINTS),
         Flag::string("detach-keys").help("Keys that detach, instead of ctrl-p,ctrl-q"),
-        Flag::switch("interactive").short('i').help("Attach standard input, too"),
-        Flag::switch("sig-proxy").default("true").hidden().help("Forward signals to the container"),
+        Flag::switch("interactive")
+            .short('i')
+            .help("Attach standard input, too"),
+        Flag::switch("sig-proxy")
+            .default("true")
+            .hidden()
+            .help("Forward signals to the container"),
     ],
     count: Count::AtLeast(1),
     interspersed: true,
@@ -50,9 +58,14 @@ fn start_attached(args: &Matches, ctx: &Context) -> Outcome {
     run_command::check_terminal(stdin, tty)?;
     let keys = run_command::read_detach_keys(args, ctx, tty)?;
     let id = record.id;
+    let raw = Raw::prepare(stdin && tty);
     let started = container::start(&engine, &id, &StartRequest { attach: true }).map_err(|e| {
         let code = run_command::start_code(&e);
-        let code = if code == crate::error::ENGINE { crate::error::FAILED } else { code };
+        let code = if code == crate::error::ENGINE {
+            crate::error::FAILED
+        } else {
+            code
+        };
         Failure::from(e).code(code)
     })?;
     let Some(socket) = started.attach else {
@@ -61,6 +74,7 @@ fn start_attached(args: &Matches, ctx: &Context) -> Outcome {
     let forward = |signal: i32| run_command::forward(&engine, &id, signal);
     let ending = attach::attach(
         Remote::monitor(socket),
+        raw,
         Options {
             stdin,
             stdout: true,

@@ -12,8 +12,12 @@ pub(crate) const COMMAND: Command = Command {
     synopsis: "[OPTIONS] CONTAINER [CONTAINER...]",
     about: "Stop running containers",
     flags: &[
-        Flag::string("signal").short('s').help("Signal that asks it to stop, instead of its own"),
-        Flag::int("timeout").short('t').help("Seconds until it is killed; -1 to wait for ever"),
+        Flag::string("signal")
+            .short('s')
+            .help("Signal that asks it to stop, instead of its own"),
+        Flag::int("timeout")
+            .short('t')
+            .help("Seconds until it is killed; -1 to wait for ever"),
         Flag::int("time").hidden(),
     ],
     count: Count::AtLeast(1),

@@ -19,5 +19,7 @@ pub(crate) const COMMAND: Command = Command {
 
 fn run(args: &Matches, ctx: &Context) -> Outcome {
     let engine = ctx.engine();
-    for_each(args.args(), |name| Ok(Some(container::wait(&engine, name)?.to_string())))
+    for_each(args.args(), |name| {
+        Ok(Some(container::wait(&engine, name)?.to_string()))
+    })
 }

@@ -13,6 +13,7 @@ mod network;
 mod pull;
 mod rootless;
 mod single_file;
+mod terminal;
 
 use hull_testkit::{Host, Image, require_root};
 
