@@ -13,7 +13,8 @@ fn privileged_exit_codes_are_dockers() {
     run("/etc/passwd").fails(126).says("/etc/passwd");
     run("/etc").fails(126).says("/etc");
     host.hull(shell(&format!("run --rm {image}"), "exit 42")).fails(42);
-    host.hull(shell(&format!("run --rm {image}"), "sh -c 'kill -9 $$'; exit $?")).fails(137);
+    host.hull(shell(&format!("run --rm {image}"), "sh -c 'kill -9 $$'; exit $?"))
+        .fails(137);
     host.hull(shell(&format!("run --rm {image}"), "kill -TERM $$; sleep 1; exit 7"))
         .fails(7);
     assert_eq!(host.ok(["ps", "-aq"]), "", "--rm removes also what could not start");

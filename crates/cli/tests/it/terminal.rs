@@ -1,11 +1,12 @@
 //! A person at a terminal: sizes, keys, and a terminal that is as it was, whatever ends the client.
 
 use std::fs::File;
+use std::process::Command;
 
 use hull_testkit::{Host, until};
-use rexpect::process::Signal;
 use rexpect::session::{PtySession, spawn_command};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcgetsid, tcsetwinsize};
 
 use crate::{machine, words};
 
@@ -13,7 +14,9 @@ const PATIENCE: Option<u64> = Some(20_000);
 
 /// A terminal with `hull LINE` on it.
 fn terminal(host: &Host, line: &str) -> PtySession {
-    spawn_command(host.hull_command(words(line)), PATIENCE).unwrap()
+    let mut command = host.hull_command(words(line));
+    command.stdin(std::process::Stdio::inherit());
+    spawn_command(command, PATIENCE).unwrap()
 }
 
 /// The terminal's own end, which sees the settings that the client makes.
@@ -94,20 +97,50 @@ fn privileged_the_detach_keys_leave_it_running() {
     }
 }
 
+/// A terminal with a shell that runs `hull LINE` and then waits. The kernel resets a terminal whose first process dies,
+/// so the client must not be that. Returns the client, too.
+fn under_a_shell(host: &Host, line: &str) -> (PtySession, Pid) {
+    let hull = host.hull_command(words(line));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "\"$@\"; echo ended-with-$?; sleep 1000", "sh"]);
+    shell.arg(hull.get_program()).args(hull.get_args()).current_dir("/");
+    for (name, value) in hull.get_envs() {
+        shell.env(name, value.unwrap_or_default());
+    }
+    let mut session = spawn_command(shell, PATIENCE).unwrap();
+    session.exp_string("# ").unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", shell_id(&session));
+    let client = until("the client", || {
+        let text = std::fs::read_to_string(&children).unwrap();
+        Pid::from_raw(text.split_whitespace().next()?.parse().ok()?)
+    });
+    (session, client)
+}
+
+fn shell_id(session: &PtySession) -> i32 {
+    tcgetsid(master(session)).unwrap().as_raw_pid()
+}
+
 #[test]
 fn privileged_the_terminal_is_restored_whatever_ends_the_client() {
     let Some((host, image)) = machine() else { return };
-    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT, Signal::SIGKILL] {
-        let mut session = terminal(&host, &format!("run -it --name box {image} sh"));
-        session.exp_string("# ").unwrap();
+    for (signal, code) in [
+        (Signal::TERM, 143),
+        (Signal::HUP, 129),
+        (Signal::INT, 130),
+        (Signal::QUIT, 131),
+        (Signal::KILL, 137),
+    ] {
+        let (mut session, client) = under_a_shell(&host, &format!("run -it --name box {image} sh"));
         let master = master(&session);
         assert!(is_raw(&master));
-        session.process_mut().signal(signal).unwrap();
+        kill_process(client, signal).unwrap();
+        session.exp_string(&format!("ended-with-{code}")).unwrap();
         until("the terminal as it was", || (!is_raw(&master)).then_some(()));
         assert_eq!(
             host.ok(["inspect", "-f", "{{.State.Running}}", "box"]),
             "true",
-            "{signal}"
+            "{signal:?}"
         );
         host.ok(["rm", "-f", "box"]);
     }
