@@ -180,7 +180,7 @@ impl<'s> Extract<'s> {
         }
         let dir = match self.find(path) {
             Ok(dir) => dir,
-            Err(Errno::NOENT) => self.make(path)?,
+            Err(Errno::NOENT | Errno::NOTDIR) => self.make(path)?,
             Err(errno) => return Err(errno).act("open the directory of"),
         };
         self.parent = Some((path.to_owned(), dir));
@@ -209,28 +209,46 @@ impl<'s> Extract<'s> {
             at += part.len();
             start = match self.find(&path[..at]) {
                 Ok(dir) => dir,
-                Err(Errno::NOENT) => {
-                    match rustix::fs::mkdirat(&start, part, Mode::from_raw_mode(0o755)) {
-                        Ok(()) => {}
-                        // A symbolic link to something that this layer does not have: what it means in the container
-                        // is up to the layers below, and overlayfs would show nothing of it there.
-                        Err(Errno::EXIST) => {
-                            let reason = "its path goes through a symbolic link that leads out of the layer";
-                            return Err(Refusal::Archive(reason.to_owned()));
-                        }
-                        Err(errno) => return Err(errno).act(ACT),
-                    }
-                    if 0o755 & self.umask != 0 {
-                        rustix::fs::chmodat(&start, part, Mode::from_raw_mode(0o755), AtFlags::empty()).act(ACT)?;
-                    }
-                    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    rustix::fs::openat(&start, part, flags, Mode::empty()).act(ACT)?
-                }
+                Err(Errno::NOENT | Errno::NOTDIR) => self.implicit(&start, part)?,
                 Err(errno) => return Err(errno).act(ACT),
             };
             at += 1;
         }
         Ok(start)
+    }
+
+    /// Makes one directory that no entry has described.
+    fn implicit(&self, parent: &OwnedFd, name: &[u8]) -> Made<OwnedFd> {
+        const ACT: &str = "create the directory of";
+        let mode = Mode::from_raw_mode(0o755);
+        let mut hides = false;
+        match rustix::fs::mkdirat(parent, name, mode) {
+            Err(Errno::EXIST) => {
+                let there = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).act(ACT)?;
+                if FileType::from_raw_mode(there.st_mode) == FileType::Symlink {
+                    // To something that this layer does not have: what it means in the container is up to the layers
+                    // below, and overlayfs would show nothing of this entry there.
+                    let reason = "its path goes through a symbolic link that leads out of the layer";
+                    return Err(Refusal::Archive(reason.to_owned()));
+                }
+                if !is_whiteout(&there) {
+                    return Err(Errno::NOTDIR).act(ACT);
+                }
+                hides = true;
+                rustix::fs::unlinkat(parent, name, AtFlags::empty()).act(ACT)?;
+                rustix::fs::mkdirat(parent, name, mode).act(ACT)?;
+            }
+            made => made.act(ACT)?,
+        }
+        if 0o755 & self.umask != 0 {
+            rustix::fs::chmodat(parent, name, mode, AtFlags::empty()).act(ACT)?;
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(parent, name, flags, Mode::empty()).act(ACT)?;
+        if hides {
+            self.opaque(dir.as_fd())?;
+        }
+        Ok(dir)
     }
 
     /// Makes a new name with `make`, and removes what is in its way.

@@ -342,6 +342,94 @@ fn privileged_a_full_disk_is_told_and_cleaned_up() {
         .unwrap();
 }
 
+/// What a layer becomes for a user without privileges: run again inside user namespaces of two kinds.
+#[test]
+fn privileged_user_namespaces_get_what_they_can_express() {
+    use std::os::unix::fs::MetadataExt;
+    const CHILD: &str = "HULL_TEST_NAMESPACE";
+    const NAME: &str = "faults::privileged_user_namespaces_get_what_they_can_express";
+    let owned = |path, owner| {
+        Archive::new().add(&crate::archive::Header {
+            path,
+            owner,
+            ..Default::default()
+        })
+    };
+    if let Some(kind) = std::env::var_os(CHILD) {
+        let home = Home::new();
+        assert_eq!(home.store.ownership(), hull_store::Ownership::UserNamespace);
+        let single = kind == "single";
+        let archive = owned("f", (33, 34))
+            .dir("d")
+            .file("d/.wh..wh..opq", b"")
+            .file("d/.wh.gone", b"")
+            .add(&crate::archive::Header {
+                kind: b'3',
+                path: "null",
+                device: (1, 3),
+                ..Default::default()
+            });
+        let fs = home.unpack(&archive).unwrap();
+        let file = fs.join("f").metadata().unwrap();
+        assert_eq!((file.uid(), file.gid()), if single { (0, 0) } else { (33, 34) });
+        assert!(!fs.join("null").exists());
+        assert_eq!(fs.join("d/gone").symlink_metadata().unwrap().rdev(), 0);
+        let mut value = [0; 8];
+        assert_eq!(
+            rustix::fs::getxattr(fs.join("d"), "user.overlay.opaque", &mut value[..]).unwrap(),
+            1
+        );
+        let beyond = home.unpack(&owned("beyond", (0, 70_000)));
+        if single {
+            beyond.unwrap();
+        } else {
+            let error = beyond.unwrap_err();
+            assert!(
+                matches!(
+                    error,
+                    Error::Unmapped {
+                        what: "group",
+                        id: 70_000,
+                        ..
+                    }
+                ),
+                "{error}"
+            );
+            assert!(error.hint().unwrap().contains("/etc/subgid"));
+        }
+        return;
+    }
+    if !hull_testkit::require_root() {
+        return;
+    }
+    for (kind, map) in [("single", "0 0 1"), ("range", "0 0 1000")] {
+        // It waits to be told that it has its IDs before it becomes the test.
+        let mut child = std::process::Command::new("unshare")
+            .args(["--user", "sh", "-c", "read go; exec \"$@\"", "sh"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", NAME, "--nocapture"])
+            .env(CHILD, kind)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let proc = std::path::PathBuf::from(format!("/proc/{}", child.id()));
+        let host = std::fs::read_link("/proc/self/ns/user").unwrap();
+        while std::fs::read_link(proc.join("ns/user")).unwrap() == host {
+            std::thread::yield_now();
+        }
+        for file in ["uid_map", "gid_map"] {
+            std::fs::write(proc.join(file), map).unwrap();
+        }
+        io::Write::write_all(&mut child.stdin.take().unwrap(), b"go\n").unwrap();
+        let out = child.wait_with_output().unwrap();
+        let text = [out.stdout, out.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        assert!(out.status.success() && text.contains("1 passed"), "{kind}: {text}");
+    }
+}
+
 struct Mount {
     dir: tempfile::TempDir,
 }

@@ -268,3 +268,62 @@ fn lower_directories_are_topmost_first() {
     assert_eq!(lower.len(), 1);
     assert_eq!(lower[0].read_dir().unwrap().count(), 0);
 }
+
+/// The proof of whiteouts, opaque directories and tall stacks: overlayfs itself shows what an image means.
+#[test]
+fn privileged_overlayfs_shows_the_image() {
+    use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+    if !hull_testkit::require_root() {
+        return;
+    }
+    let home = Home::new();
+    let mut layers: Vec<Archive> = (0..130)
+        .map(|n| {
+            Archive::new()
+                .file(&format!("n{n}"), b"")
+                .file("top", n.to_string().as_bytes())
+        })
+        .collect();
+    layers[3] = Archive::new()
+        .file("gone", b"")
+        .file("dir/old", b"")
+        .file("opaque/old", b"")
+        .file("re/old", b"");
+    layers[60] = Archive::new()
+        .file(".wh.gone", b"")
+        .file("dir/.wh.old", b"")
+        .file("dir/new", b"")
+        .file("opaque/.wh..wh..opq", b"")
+        .file("opaque/new", b"")
+        .file(".wh.re", b"")
+        .file("re/new", b"");
+    let made = home.image(&layers, &["tall:1"], "tall");
+    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
+    for dir in snapshot::lower(&home.store, &made.layers) {
+        rustix::mount::fsconfig_set_string(&context, "lowerdir+", &dir).unwrap();
+    }
+    rustix::mount::fsconfig_create(&context).unwrap();
+    // Attached nowhere: it is gone with its descriptor.
+    let root = rustix::mount::fsmount(
+        &context,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::MOUNT_ATTR_RDONLY,
+    )
+    .unwrap();
+    let shown = |name: &str| rustix::fs::statat(&root, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    for (name, expected) in [
+        ("gone", false),
+        ("dir/old", false),
+        ("dir/new", true),
+        ("opaque/old", false),
+        ("opaque/new", true),
+        ("re/old", false),
+        ("re/new", true),
+        ("n0", true),
+        ("n129", true),
+    ] {
+        assert_eq!(shown(name), expected, "{name}");
+    }
+    let top = rustix::fs::openat(&root, "top", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap();
+    assert_eq!(std::io::read_to_string(std::fs::File::from(top)).unwrap(), "129");
+}
