@@ -19,6 +19,7 @@ use crate::{Engine, Error, Result};
 
 pub(crate) use files::write as write_files;
 pub(crate) use process::{Exec, exec as exec_process};
+pub(in crate::container) use tree::protection;
 
 /// Docker's bounds of a log unless told otherwise: none. Ours are three files of ten megabytes, so that no container
 /// fills the disk.

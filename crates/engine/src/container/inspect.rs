@@ -6,10 +6,10 @@ use hull_spec::container::{Config, EndpointSettings, HostConfig, LiveState, Moun
 use hull_store::{Access, snapshot};
 use serde::Serialize;
 
-use super::list::{argv, networks};
+use super::list::{argv, network_name, networks};
 use super::port::has_ports;
 use super::status::{self, Look};
-use super::{find, size};
+use super::{describe, find, size};
 use crate::elapsed::NEVER;
 use crate::{Engine, Result};
 
@@ -205,12 +205,12 @@ pub fn inspect(engine: &Engine, name: &str, with_size: bool) -> Result<Inspect> 
         size_root_fs: sizes.map(|s| s.root_fs),
         network_settings: network_settings(&record, look.live.as_ref()),
         host_config: host_config(&record),
+        config: config(&record),
         image: record.image_id.to_string(),
         name: format!("/{}", record.name),
         id: record.id,
         created: record.created,
         mounts: record.mounts,
-        config: record.config,
     })
 }
 
@@ -263,18 +263,30 @@ fn graph_driver(engine: &Engine, record: &Record, live: Option<&LiveState>) -> R
 /// The host config with the defaults that the container runs with.
 fn host_config(record: &Record) -> HostConfig {
     let mut out = record.host_config.clone();
-    if out.network_mode.is_empty() {
-        out.network_mode = "default".to_owned();
-    }
-    if out.log_config.driver.is_empty() {
-        out.log_config.driver = "json-file".to_owned();
-    }
-    if out.restart_policy.name.is_empty() {
-        out.restart_policy.name = "no".to_owned();
-    }
+    let default = |text: &mut String, value: &str| {
+        if text.is_empty() {
+            value.clone_into(text);
+        }
+    };
+    out.network_mode = network_name(&out.network_mode).to_owned();
+    default(&mut out.log_config.driver, "json-file");
+    default(&mut out.restart_policy.name, "no");
+    default(&mut out.ipc_mode, "private");
+    default(&mut out.cgroupns_mode, "private");
+    default(&mut out.runtime, "hull");
     if out.shm_size == 0 {
         out.shm_size = 64 << 20;
     }
+    let protection = describe::protection(&out);
+    out.masked_paths = Some(protection.masked).filter(|paths| !paths.is_empty());
+    out.readonly_paths = Some(protection.readonly).filter(|paths| !paths.is_empty());
+    out
+}
+
+/// The config; Docker writes a missing set of volumes as `null`.
+fn config(record: &Record) -> Config {
+    let mut out = record.config.clone();
+    out.volumes = out.volumes.filter(|volumes| !volumes.is_empty());
     out
 }
 

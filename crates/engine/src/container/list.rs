@@ -356,7 +356,7 @@ pub(crate) fn networks(record: &Record, live: Option<&LiveState>) -> BTreeMap<St
     let asked = &record.networking_config.endpoints_config;
     let mut out: BTreeMap<_, _> = asked
         .iter()
-        .map(|(name, e)| (name.clone(), e.clone().unwrap_or_default()))
+        .map(|(name, e)| (network_name(name).to_owned(), e.clone().unwrap_or_default()))
         .collect();
     out.entry(mode.to_owned()).or_default();
     out

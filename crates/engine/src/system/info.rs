@@ -300,7 +300,7 @@ pub fn info(engine: &Engine) -> Result<Info> {
         containerd_commit: Commit::default(),
         runc_commit: Commit::default(),
         init_commit: Commit::default(),
-        security_options: security_options(engine, cgroups.v2),
+        security_options: security_options(engine),
         cdi_spec_dirs: Vec::new(),
         warnings: warnings(cgroups),
     })
@@ -362,14 +362,13 @@ fn driver_status(engine: &Engine) -> Vec<[String; 2]> {
     .to_vec()
 }
 
-fn security_options(engine: &Engine, cgroupns: bool) -> Vec<String> {
+/// Every container has a cgroup namespace of its own unless it says otherwise, on both versions of cgroups.
+fn security_options(engine: &Engine) -> Vec<String> {
     let mut out = vec!["name=seccomp,profile=builtin".to_owned()];
     if engine.rootless {
         out.push("name=rootless".to_owned());
     }
-    if cgroupns {
-        out.push("name=cgroupns".to_owned());
-    }
+    out.push("name=cgroupns".to_owned());
     out
 }
 

@@ -13,7 +13,12 @@ use crate::fixture::Host;
 fn five() -> (Host, Vec<crate::fixture::Running>) {
     let host = Host::new();
     let at = |second: u32| format!("2024-05-01T10:00:0{second}.5Z");
-    host.create("made", |record| record.created = at(1));
+    host.create("made", |record| {
+        record.created = at(1);
+        // As `create` leaves it: the default network under its old name.
+        record.host_config.network_mode = "default".to_owned();
+        record.networking_config.endpoints_config = BTreeMap::from([("default".to_owned(), None)]);
+    });
     let done = host.create("done", |record| {
         record.created = at(2);
         record.config.labels = BTreeMap::from([("tier".to_owned(), "back".to_owned())]);
@@ -103,6 +108,7 @@ fn lists_are_newest_first_and_filtered() {
     check(true, None, &[("network", "host")], Ok("frozen"));
     check(true, None, &[("network", "feedfeed")], Ok("web"));
     check(true, None, &[("network", "bridge")], Ok("failed web done made"));
+    check(true, None, &[("network", "default")], Ok(""));
     check(true, None, &[("publish", "8080")], Ok("web"));
     check(true, None, &[("publish", "80")], Ok(""));
     check(true, None, &[("expose", "85-95/udp")], Ok("web"));

@@ -32,12 +32,12 @@ const MASKED: [&str; 12] = [
 const READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// Hidden and read-only paths.
-pub(super) struct Protection {
-    pub(super) masked: Vec<String>,
-    pub(super) readonly: Vec<String>,
+pub(in crate::container) struct Protection {
+    pub(in crate::container) masked: Vec<String>,
+    pub(in crate::container) readonly: Vec<String>,
 }
 
-pub(super) fn protection(host: &HostConfig) -> Protection {
+pub(in crate::container) fn protection(host: &HostConfig) -> Protection {
     let open = host.privileged
         || host
             .security_opt
