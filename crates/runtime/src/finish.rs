@@ -17,6 +17,9 @@ use crate::identity::{self, Identity};
 /// passwd and group files larger than this are not read: they come from a stranger.
 const ACCOUNTS_MAX: u64 = 16 << 20;
 
+/// The mask of a process that was given none: Docker's.
+const UMASK: u32 = 0o022;
+
 /// The standard descriptors of a process to be.
 #[derive(Debug)]
 pub struct Stdio {
@@ -158,9 +161,7 @@ fn try_become(
         become_user(&prepared.identity, process, || Ok(()))?;
     }
     prepared.program = find_program(&process.args[0], &prepared.environment)?;
-    if let Some(umask) = process.umask {
-        rustix::process::umask(Mode::from_raw_mode(umask));
-    }
+    rustix::process::umask(Mode::from_raw_mode(process.umask.unwrap_or(UMASK)));
     place(&stdio, &sync, error_fd)?;
     signal::reset_all();
     if process.no_new_privileges {

@@ -41,6 +41,8 @@ fn steps(
     // Until the program runs, init does not outlive its creator: nobody else would clean up after it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).during(|| "follow the creator".to_owned())?;
     rustix::process::setsid().during(|| "make a session".to_owned())?;
+    // Modes are what the plan says, whatever the creator's mask is.
+    rustix::process::umask(Mode::empty());
     let mut ready = Ready { sync, done: false };
     if namespaces.user.is_new() {
         // Until its maps are written, init is nobody and can do nothing.

@@ -58,6 +58,8 @@ mod launcher {
         "mov esi, 2",
         "mov edx, 1",
         "syscall",
+        "test eax, eax", // started by the container itself, as its /proc/self/exe: there is nothing to do here
+        "js 4f",
         "mov eax, 59", // execve
         "mov rdi, [rbx]",
         "lea rsi, [rbx + 8]",
@@ -70,6 +72,7 @@ mod launcher {
         "mov rsi, rsp",
         "mov edx, 4",
         "syscall",
+        "4:",
         "mov eax, 231", // exit_group(127)
         "mov edi, 127",
         "syscall",
@@ -118,6 +121,7 @@ mod launcher {
         "mov x1, #2",
         "mov x2, #1",
         "svc #0",
+        "tbnz w0, #31, 4f",
         "mov x8, #221", // execve
         "ldr x0, [x20]",
         "add x1, x20, #8",
@@ -130,6 +134,7 @@ mod launcher {
         "mov x1, sp",
         "mov x2, #4",
         "svc #0",
+        "4:",
         "mov x8, #94", // exit_group(127)
         "mov x0, #127",
         "svc #0",
@@ -301,26 +306,28 @@ mod tests {
         assert_eq!(rustix::fs::ftruncate(&launcher.0, 0).unwrap_err(), Errno::PERM);
     }
 
+    /// Runs the launcher by a command of std, which forks and execs safely from a threaded test. It is reached as
+    /// /proc/PID/fd/N, so that its own argv[0] is the program.
+    fn launch(error_fd: i32, program: &str, args: &[&str]) -> std::process::Output {
+        use std::os::unix::process::CommandExt;
+        let launcher = Launcher::new(error_fd).unwrap();
+        let path = format!("/proc/{}/fd/{}", std::process::id(), launcher.0.as_raw_fd());
+        std::process::Command::new(&path).arg0(program).args(args).output().unwrap()
+    }
+
     #[test]
     fn the_launcher_starts_programs_and_reports_failures() {
-        // Through a command of std, which forks and execs safely from a threaded test: the launcher is reached as
-        // /proc/self/fd/N, so its own argv[0] is the program.
-        let launcher = Launcher::new(3).unwrap();
-        let path = format!("/proc/{}/fd/{}", std::process::id(), launcher.0.as_raw_fd());
-        use std::os::unix::process::CommandExt;
-        let run = |program: &str, args: &[&str]| {
-            std::process::Command::new(&path)
-                .arg0(program)
-                .args(args)
-                .output()
-                .unwrap()
-        };
-        let ok = run("/bin/echo", &["name", "one", "two"]);
-        assert_eq!(
-            (ok.status.code(), ok.stdout.as_slice()),
-            (Some(0), b"one two\n".as_slice())
-        );
-        let missing = run("/no/such", &["x"]);
+        let ok = launch(2, "/bin/echo", &["name", "one", "two"]);
+        assert_eq!((ok.status.code(), ok.stdout.as_slice()), (Some(0), b"one two\n".as_slice()));
+        let missing = launch(2, "/no/such", &["x"]);
         assert_eq!(missing.status.code(), Some(LAUNCH_FAILED));
+        assert_eq!(missing.stderr, libc::ENOENT.to_ne_bytes());
+    }
+
+    #[test]
+    fn the_launcher_does_nothing_for_a_container_that_starts_it_again() {
+        // Its error descriptor is closed by then.
+        let again = launch(77, "/bin/echo", &["name", "one"]);
+        assert_eq!((again.status.code(), again.stdout.as_slice()), (Some(LAUNCH_FAILED), b"".as_slice()));
     }
 }

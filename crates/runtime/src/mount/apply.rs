@@ -136,6 +136,7 @@ fn attach_at(mount: &OwnedFd, path: &Path) -> Result<()> {
 fn overlay_mount(overlay: &Overlay) -> Result<OwnedFd> {
     let context = || format!("mount the overlay of {} layers on `{}`", overlay.lower.len(), overlay.upper.display());
     let fs = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).during(context)?;
+    fsconfig_set_string(fs.as_fd(), c"source", c"overlay").during(context)?;
     let set = |key: &CStr, path: &Path| fsconfig_set_string(fs.as_fd(), key, path).during(context);
     // `lowerdir+` (Linux 6.5) takes one layer a call, so that neither the number of layers nor their paths are limited
     // by a page of options, and so that a colon in a path needs no escape.
