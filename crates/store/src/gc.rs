@@ -97,7 +97,8 @@ where
 }
 
 /// Removes every blob and layer that nothing names, partial blobs that nobody is fetching, and what killed processes
-/// left. `users` tells of all containers; it is called while nobody can make a new one.
+/// left. `users` tells of all containers; it is called while nobody can make a new one,
+/// so it must not wait for a [`crate::Hold`] itself.
 ///
 /// # Errors
 /// What `users`, the index or the file system says.

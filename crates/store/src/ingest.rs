@@ -257,7 +257,6 @@ impl Workspace {
             })
             .act("record a layer")
         })?;
-        rustix::fs::chmod(&self.path, Mode::from_raw_mode(0o711)).at("change the mode of", &self.path)?;
         std::fs::rename(&self.path, &path).at("rename", &self.path)
     }
 }

@@ -1,5 +1,7 @@
 //! The store itself: where it is, how it is opened, what it allows.
 
+use std::fs::File;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -124,8 +126,22 @@ impl Store {
     fn create(&self) -> Result<()> {
         for dir in DIRS {
             let path = self.root.join(dir);
-            std::fs::create_dir_all(&path).at("create", &path)?;
+            // Images hold set-user-ID programs, old and vulnerable ones too, and configs hold secrets: no other user of
+            // the host gets in.
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&path)
+                .at("create", &path)?;
         }
+        let index = self.root.join("hull.db");
+        // SQLite gives its other files the mode of this one.
+        File::options()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&index)
+            .at("create", &index)?;
         let empty = self.root.join("layers/empty/fs");
         rustix::fs::chmod(&empty, Mode::from_raw_mode(0o755)).at("change the mode of", &empty)?;
         let layout = self.root.join("blobs/oci-layout");

@@ -75,13 +75,15 @@ fn unlink_tree(parent: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<()> {
         done => return done,
     }
     let top = open(parent, path)?;
-    // Another process may fill or empty the tree meanwhile, so this looks again until nothing is left.
-    while !is_empty(&top)? {
-        empty(&top)?;
-    }
-    match rustix::fs::unlinkat(parent, path, AtFlags::REMOVEDIR) {
-        Err(Errno::NOENT) => Ok(()),
-        done => done,
+    // Another process may be removing the tree too, and move what is deep in it up to its top: look until all is gone.
+    loop {
+        while !is_empty(&top)? {
+            empty(&top)?;
+        }
+        match rustix::fs::unlinkat(parent, path, AtFlags::REMOVEDIR) {
+            Err(Errno::NOTEMPTY) => {}
+            done => return done,
+        }
     }
 }
 

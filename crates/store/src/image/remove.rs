@@ -42,7 +42,8 @@ pub enum Removed {
 }
 
 /// Removes a reference, or an image with all of its references, and frees at once what nothing else uses: layers and
-/// blobs. `users` tells of all containers; it is called while nobody can make a new one.
+/// blobs. `users` tells of all containers; it is called while nobody can make a new one,
+/// so it must not wait for a [`crate::Hold`] itself.
 ///
 /// # Errors
 /// Docker's conflicts ([`crate::Error::InUse`]), no such image, or what `users` or the file system says.

@@ -365,9 +365,16 @@ impl<'s> Extract<'s> {
             made => return made.act("link"),
         }
         let at = |dir: BorrowedFd<'_>, name: &[u8]| rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
-        let (old, new) = (at(dir.as_fd(), last).act("link")?, at(self.dir(), name).act("link")?);
+        let old = match at(dir.as_fd(), last) {
+            Err(Errno::NOENT) => return Err(refuse("it is a hard link to what this layer does not have,")),
+            found => found.act("link")?,
+        };
+        let new = at(self.dir(), name).act("link")?;
         if (old.st_dev, old.st_ino) == (new.st_dev, new.st_ino) {
             return Ok(());
+        }
+        if FileType::from_raw_mode(old.st_mode) == FileType::Directory {
+            return Err(refuse("it is a hard link to a directory,"));
         }
         self.clear(name)?;
         match rustix::fs::linkat(&dir, last, self.dir(), name, AtFlags::empty()) {

@@ -37,6 +37,15 @@ fn nothing_leaves_the_layer() {
     refused(&Archive::new().hard_link("x", "/etc/passwd"), "does not have");
     refused(&Archive::new().hard_link("x", "/"), "no file");
     refused(&Archive::new().dir("d").hard_link("x", "d"), "directory");
+    refused(&Archive::new().symlink("d/x", "/").hard_link("d/x", "d"), "directory");
+    refused(
+        &Archive::new().file("x", b"").hard_link("x", "nothing"),
+        "does not have",
+    );
+    refused(
+        &Archive::new().file("d/in", b"").hard_link("d", "d/in"),
+        "replaces its own target",
+    );
     refused(
         &Archive::new().symlink("l", "/etc").hard_link("x", "l/passwd"),
         "does not have",

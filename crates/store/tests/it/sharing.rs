@@ -60,3 +60,24 @@ fn the_log_is_emptied_by_changes_and_never_on_close() {
     drop(reader);
     assert_eq!(length(), before);
 }
+
+/// An image's set-user-ID programs are no way for other users of the host to become root.
+#[test]
+fn nobody_else_gets_into_the_store() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("new");
+    let store = Store::open(&root, Access::Write).unwrap();
+    Archive::new()
+        .file("f", b"")
+        .gzip()
+        .ingest(&store.lease().unwrap())
+        .unwrap();
+    let mode = |name: &str| root.join(name).metadata().unwrap().permissions().mode() & 0o7777;
+    for name in ["", "layers", "blobs", "blobs/sha256", "ingest", "trash", "leases"] {
+        assert_eq!(mode(name), 0o700, "{name}");
+    }
+    for name in ["hull.db", "hull.db-wal", "hull.db-shm", "gc.lock"] {
+        assert_eq!(mode(name), 0o600, "{name}");
+    }
+}
