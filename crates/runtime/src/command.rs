@@ -30,6 +30,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use arguments::{Arguments, Flag};
+#[cfg(test)]
+pub(crate) use spec::example as example_config;
 
 /// Who calls: what a library does not read or write by itself.
 pub struct Caller<'a> {
@@ -84,6 +86,8 @@ type Outcome<T = u8> = std::result::Result<T, Failure>;
 struct Global {
     root: PathBuf,
     log: Log,
+    /// Descriptors from 3 on without a gap that were open at the start: the ones a caller can have kept.
+    inherited: u32,
 }
 
 impl Global {
@@ -245,6 +249,7 @@ fn dispatch(args: &[OsString], caller: &mut Caller<'_>, log: &mut Log) -> Outcom
     };
     let args = args.iter().map(text).collect::<Outcome<Vec<_>>>()?;
     let global = Arguments::parse(GLOBAL, &args)?;
+    let inherited = inherited();
     // Opened first: `exec` ends up where the host's paths are out of sight.
     log.file = global
         .value("log")
@@ -293,7 +298,20 @@ fn dispatch(args: &[OsString], caller: &mut Caller<'_>, log: &mut Log) -> Outcom
         .filter(|root| !root.is_empty())
         .map_or_else(|| caller.root.clone(), PathBuf::from);
     let root = std::path::absolute(&root).map_err(|e| Failure::new(format!("cannot use `{}`: {e}", root.display())))?;
-    (command.run)(caller, &Global { root, log: log.clone() }, &arguments)
+    (command.run)(
+        caller,
+        &Global {
+            root,
+            log: log.clone(),
+            inherited,
+        },
+        &arguments,
+    )
+}
+
+fn inherited() -> u32 {
+    let open = |fd: &u32| std::fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_ok();
+    (3..).take_while(open).count() as u32
 }
 
 fn amount(few: usize, many: usize) -> String {

@@ -145,7 +145,7 @@ impl Starting {
         let mut buffer = vec![0u8; 8192];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received = rustix::io::retry_on_intr(|| {
+        let received = past_reset(|| {
             rustix::net::recvmsg(
                 &self.sync,
                 &mut [IoSliceMut::new(&mut buffer)],
@@ -170,7 +170,7 @@ impl Starting {
     /// Why it did not: init's own words, or the launcher's errno.
     pub fn wait(&self) -> Result<()> {
         let mut buffer = vec![0u8; 8192];
-        match rustix::io::retry_on_intr(|| rustix::net::recv(&self.sync, &mut buffer[..], RecvFlags::empty())) {
+        match past_reset(|| rustix::net::recv(&self.sync, &mut buffer[..], RecvFlags::empty())) {
             Ok((0, _)) | Err(Errno::CONNRESET) => Ok(()),
             Ok((n, _)) => Err(finish::received(&buffer[..n], &self.program)),
             Err(errno) => Err(Error::System { act: "hear from the container's init".to_owned(), errno }),
@@ -181,5 +181,14 @@ impl Starting {
     #[must_use]
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.sync.as_fd()
+    }
+}
+
+/// Receives. Where init ended before it read the word to proceed, the kernel tells that once, as a reset connection, ahead
+/// of what init said last.
+fn past_reset<T>(mut receive: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    match rustix::io::retry_on_intr(&mut receive) {
+        Err(Errno::CONNRESET) => rustix::io::retry_on_intr(receive),
+        received => received,
     }
 }

@@ -77,7 +77,7 @@ fn make(caller: &mut Caller<'_>, global: &Global, args: &Arguments, detach: bool
     for warning in &bundle.warnings {
         global.warn(caller, warning);
     }
-    bundle.container.process.preserve_fds = preserved(caller, args)?;
+    bundle.container.process.preserve_fds = preserved(caller, global, args)?;
     let console_socket = terminal::socket(args.value("console-socket"), bundle.container.process.terminal, detach)?;
     let folder = state::make(global, id)?;
     let made = fill(caller, &folder, id, bundle, console_socket.as_ref());
@@ -104,15 +104,16 @@ fn refuse(args: &Arguments) -> Outcome<()> {
 }
 
 /// How many descriptors from 3 on the process keeps: they must be there, or it would get some of ours.
-pub(super) fn preserved(caller: &Caller<'_>, args: &Arguments) -> Outcome<u32> {
+pub(super) fn preserved(caller: &Caller<'_>, global: &Global, args: &Arguments) -> Outcome<u32> {
     let count = args
         .number::<u32>("preserve-fds")?
         .unwrap_or(0)
         .saturating_add(caller.listen_fds);
-    for fd in 3..count.saturating_add(3) {
-        if std::fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_err() {
-            return Err(Failure::new(format!("--preserve-fds: descriptor {fd} is not open")));
-        }
+    if count > global.inherited {
+        return Err(Failure::new(format!(
+            "--preserve-fds: descriptor {} is not open",
+            global.inherited + 3
+        )));
     }
     Ok(count)
 }

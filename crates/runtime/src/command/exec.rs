@@ -53,7 +53,7 @@ pub(super) fn command(caller: &mut Caller<'_>, global: &Global, args: &Arguments
         _ => {}
     }
     let mut process = process(caller, global, args, &folder)?;
-    process.preserve_fds = preserved(caller, args)?;
+    process.preserve_fds = preserved(caller, global, args)?;
     let detach = args.has("detach");
     let socket = terminal::socket(args.value("console-socket"), process.terminal, detach)?;
     let io = if process.terminal {

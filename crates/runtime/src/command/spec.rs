@@ -27,7 +27,7 @@ fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Value
     json!({ "destination": destination, "type": kind, "source": source, "options": options })
 }
 
-pub(super) fn example() -> Value {
+pub(crate) fn example() -> Value {
     let capabilities = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
     let kinds = ["pid", "network", "ipc", "uts", "mount", "cgroup"];
     json!({
