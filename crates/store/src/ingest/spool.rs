@@ -124,3 +124,47 @@ fn text(input: &mut dyn Read) -> io::Result<Vec<u8>> {
     }
     Ok(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn many_records_come_back_in_order_from_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = File::open(dir.path()).unwrap();
+        let mut spool = Spool::default();
+        let entry = |n: u32| Entry {
+            mode: n % 4096,
+            uid: n,
+            gid: n + 1,
+            mtime: Time {
+                seconds: -i64::from(n),
+                nanos: n,
+            },
+            xattrs: vec![(b"user.n".to_vec(), n.to_le_bytes().to_vec())],
+            ..Entry::default()
+        };
+        for n in 0..50_000 {
+            spool.push(dir.as_fd(), n.to_string().as_bytes(), &entry(n)).unwrap();
+        }
+        assert!(spool.file.is_some() && spool.bytes.len() <= MEMORY);
+        let mut next = 0;
+        spool
+            .drain(|record| {
+                let expected = entry(next);
+                assert_eq!(record.path, next.to_string().as_bytes());
+                assert_eq!(
+                    (record.mode, record.uid, record.gid),
+                    (expected.mode, expected.uid, expected.gid)
+                );
+                assert_eq!((record.mtime, &record.xattrs), (expected.mtime, &expected.xattrs));
+                next += 1;
+                Ok::<(), io::Error>(())
+            })
+            .unwrap();
+        assert_eq!(next, 50_000);
+    }
+}

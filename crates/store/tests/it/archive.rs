@@ -214,6 +214,15 @@ impl Home {
         Self { dir, store }
     }
 
+    /// One that costs no waiting for a disk, for tests of many stores.
+    pub(crate) fn in_memory() -> Self {
+        let dir = tempfile::tempdir_in("/dev/shm")
+            .or_else(|_| tempfile::tempdir())
+            .unwrap();
+        let store = Store::open(dir.path(), Access::Write).unwrap();
+        Self { dir, store }
+    }
+
     /// Unpacks one archive.
     pub(crate) fn unpack(&self, archive: &Archive) -> Result<PathBuf, Error> {
         archive.gzip().ingest(&self.store.lease().unwrap())
