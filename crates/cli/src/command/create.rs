@@ -43,9 +43,19 @@ pub(super) fn read_request(args: &Matches, ctx: &Context, detached: bool) -> Res
         console_size: if args.on("tty") { terminal::size() } else { [0, 0] },
     };
     let mut out = request(args, detached, &around).map_err(usage)?;
+    check_name(&out.config.image).map_err(|e| Failure::from(e).code(ENGINE))?;
     out.platform = ctx.platform(args.value("platform"))?;
     Policy::read(args)?;
     Ok(out)
+}
+
+/// An image is named by a reference, or by its ID.
+fn check_name(image: &str) -> std::result::Result<(), hull_spec::Error> {
+    let hex = image.strip_prefix("sha256:").unwrap_or(image);
+    if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Ok(());
+    }
+    image.parse::<Reference>().map(drop)
 }
 
 /// When the image is pulled.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hull_spec::container::{BindOptions, Mount, TmpfsOptions, VolumeOptions};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use crate::args::value::{parse_bool, parse_bytes, quote};
 
@@ -17,52 +17,18 @@ pub(super) fn parse(text: &str, directory: &Path) -> Result<Mount, String> {
         kind: "volume".to_owned(),
         ..Mount::default()
     };
-    let mut driver = Driver::default();
     for field in fields(text)? {
         let (key, value) = match field.split_once('=') {
             Some((key, value)) => (key.to_lowercase(), Some(value)),
             None => (field.to_lowercase(), None),
         };
-        set(&mut mount, &mut driver, &key, value, &field, directory)?;
-    }
-    if let Some(driver) = driver.into_json() {
-        mount.volume_options.get_or_insert_default().driver_config = Some(driver);
+        set(&mut mount, &key, value, &field, directory)?;
     }
     validate(&mount)?;
     Ok(mount)
 }
 
-/// A volume's driver, put together from several fields.
-#[derive(Default)]
-struct Driver {
-    name: Option<String>,
-    options: Map<String, Value>,
-}
-
-impl Driver {
-    fn into_json(self) -> Option<Value> {
-        if self.name.is_none() && self.options.is_empty() {
-            return None;
-        }
-        let mut out = Map::new();
-        if let Some(name) = self.name {
-            out.insert("Name".to_owned(), json!(name));
-        }
-        if !self.options.is_empty() {
-            out.insert("Options".to_owned(), Value::Object(self.options));
-        }
-        Some(Value::Object(out))
-    }
-}
-
-fn set(
-    mount: &mut Mount,
-    driver: &mut Driver,
-    key: &str,
-    value: Option<&str>,
-    field: &str,
-    directory: &Path,
-) -> Result<(), String> {
+fn set(mount: &mut Mount, key: &str, value: Option<&str>, field: &str, directory: &Path) -> Result<(), String> {
     let Some(value) = value else {
         match key {
             "readonly" | "ro" => mount.read_only = true,
@@ -85,6 +51,7 @@ fn set(
             "enabled" => {}
             "disabled" => bind(mount).non_recursive = true,
             "writable" => bind(mount).read_only_non_recursive = true,
+            // Kernels have had it since 5.12, and hull needs 5.15: it is what `readonly` does anyway.
             "readonly" => bind(mount).read_only_force_recursive = true,
             _ => {
                 return Err(format!(
@@ -98,15 +65,11 @@ fn set(
             let (name, text) = value.split_once('=').unwrap_or((value, ""));
             volume(mount).labels.insert(name.to_owned(), text.to_owned());
         }
-        "volume-driver" => {
-            volume(mount);
-            driver.name = Some(value.to_owned());
+        "volume-driver" if value == "local" => {
+            volume(mount).driver_config = Some(json!({ "Name": "local" }));
         }
-        "volume-opt" => {
-            volume(mount);
-            let (name, text) = value.split_once('=').unwrap_or((value, ""));
-            driver.options.insert(name.to_owned(), json!(text));
-        }
+        "volume-driver" => return Err(format!("volume driver '{value}' is not there yet: only local is")),
+        "volume-opt" => return Err("options of volume drivers are not there yet".to_owned()),
         "image-subpath" => return Err("mounts of images are not there yet".to_owned()),
         "tmpfs-size" => {
             tmpfs(mount).size_bytes = parse_bytes(value).map_err(|_| format!("invalid value for {key}: {value}"))?;

@@ -11,6 +11,7 @@ mod lifecycle;
 mod limit;
 mod network;
 mod pull;
+mod query;
 mod rootless;
 mod single_file;
 mod terminal;

@@ -1,14 +1,16 @@
 //! A person at a terminal: sizes, keys, and a terminal that is as it was, whatever ends the client.
 
 use std::fs::File;
-use std::process::Command;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
 
 use hull_testkit::{Host, until};
 use rexpect::session::{PtySession, spawn_command};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcgetsid, tcsetwinsize};
 
-use crate::{machine, words};
+use crate::{machine, shell, words};
 
 const PATIENCE: Option<u64> = Some(20_000);
 
@@ -171,4 +173,61 @@ fn privileged_a_stopped_container_is_attached_to_when_it_starts() {
     session.send_line("echo got-$((40 + 2)); exit 9").unwrap();
     session.exp_string("got-42").unwrap();
     assert!(exit_code(&mut session).contains(", 9)"));
+}
+
+#[test]
+fn privileged_signals_are_passed_on_where_there_is_no_terminal() {
+    let Some((host, image)) = machine() else { return };
+    let script = "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done";
+    for (proxy, code) in [("true", 3), ("false", 143)] {
+        let mut command = host.hull_command(shell(&format!("run --name box --sig-proxy={proxy} {image}"), script));
+        let mut client = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut ready = [0; 6];
+        client.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+        assert_eq!(&ready, b"ready\n");
+        kill_process(Pid::from_child(&client), Signal::TERM).unwrap();
+        let status = client.wait().unwrap();
+        let ended = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+        assert_eq!(ended, Some(code), "--sig-proxy={proxy}");
+        let running = host.ok(["inspect", "-f", "{{.State.Running}}", "box"]);
+        assert_eq!(running, (proxy == "false").to_string());
+        host.ok(["rm", "-f", "box"]);
+    }
+}
+
+#[test]
+fn privileged_all_output_and_input_come_through() {
+    let Some((host, image)) = machine() else { return };
+    let run = host.hull(shell(
+        &format!("run --rm {image}"),
+        "head -c 20000000 /dev/zero | tr '\\0' x; echo end >&2",
+    ));
+    assert_eq!((run.stdout.len(), run.stderr.as_str()), (20_000_000, "end\n"));
+    let input = vec![b'y'; 5_000_000];
+    let run = host
+        .hull_with_input(words(&format!("run --rm -i {image} wc -c")), &input)
+        .ok();
+    assert_eq!(run.stdout.trim(), "5000000");
+    host.ok(words(&format!("run -d --name box {image} sleep 1000")));
+    let run = host.hull_with_input(words("exec -i box wc -c"), &input).ok();
+    assert_eq!(run.stdout.trim(), "5000000");
+    let run = host.hull(shell("exec box", "head -c 20000000 /dev/zero | tr '\\0' x"));
+    assert_eq!(run.stdout.len(), 20_000_000);
+}
+
+#[test]
+fn privileged_a_killed_monitor_leaves_the_client_with_the_truth() {
+    let Some((host, image)) = machine() else { return };
+    let mut command = host.hull_command(shell(&format!("run --name box {image}"), "echo ready; sleep 2; exit 5"));
+    let mut client = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut ready = [0; 6];
+    client.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+    let id = host.ok(["inspect", "-f", "{{.Id}}", "box"]);
+    let state = std::fs::read(host.run_root().join("containers").join(id).join("state.json")).unwrap();
+    let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
+    let monitor = i32::try_from(state["MonitorPid"].as_i64().unwrap()).unwrap();
+    kill_process(Pid::from_raw(monitor).unwrap(), Signal::KILL).unwrap();
+    // Nobody saw the end, so it is not known to have been 5; but the client waits for it.
+    assert_eq!(client.wait().unwrap().code(), Some(255));
+    assert_eq!(host.ok(["inspect", "-f", "{{.State.Status}}", "box"]), "exited");
 }
