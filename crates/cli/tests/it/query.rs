@@ -78,14 +78,14 @@ fn privileged_a_followed_log_loses_nothing_to_rotation() {
     let Some((host, image)) = machine() else { return };
     let script = "i=0; while [ $i -lt 400 ]; do echo line $i; i=$((i+1)); usleep 2000; done";
     host.hull(shell(
-        &format!("run -d --name c --log-opt max-size=4k --log-opt max-file=3 {image}"),
+        &format!("run -d --name chatty --log-opt max-size=4k --log-opt max-file=3 {image}"),
         script,
     ))
     .ok();
     // It ends by itself, with the container.
-    let followed = host.ok(["logs", "-f", "c"]);
+    let followed = host.ok(["logs", "-f", "chatty"]);
     let expected: Vec<String> = (0..400).map(|n| format!("line {n}")).collect();
     assert_eq!(followed.lines().collect::<Vec<_>>(), expected);
-    assert_eq!(host.ok(["logs", "--tail", "2", "c"]), "line 398\nline 399");
-    assert_eq!(host.ok(["logs", "--since", "1h", "--until", "1h", "c"]), "");
+    assert_eq!(host.ok(["logs", "--tail", "2", "chatty"]), "line 398\nline 399");
+    assert_eq!(host.ok(["logs", "--since", "1h", "--until", "1h", "chatty"]), "");
 }
