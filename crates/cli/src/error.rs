@@ -140,7 +140,11 @@ pub(crate) fn for_each(names: &[String], mut act: impl FnMut(&str) -> Result<Opt
             Err(failure) => failures.push(failure),
         }
     }
-    Ok(failures.iter().map(Failure::report).last().unwrap_or(0))
+    let mut code = 0;
+    for failure in failures {
+        code = failure.report();
+    }
+    Ok(code)
 }
 
 /// Prints a line on standard output.

@@ -56,7 +56,7 @@ fn top_text(columns: usize) -> String {
         let _ = writeln!(out, "  {:<11} {}", group.name, group.about);
     }
     let _ = writeln!(out, "\nCommands:");
-    let mut rest: Vec<&Command> = COMMANDS.iter().copied().collect();
+    let mut rest: Vec<&Command> = COMMANDS.to_vec();
     rest.retain(|command| !COMMON.contains(&command.name()) && !command.name().contains(' '));
     rest.sort_by_key(|command| command.name());
     for command in rest {
