@@ -42,18 +42,22 @@ pub enum NetworkPlan {
     /// A namespace with the loopback interface only.
     Loopback,
     /// The default bridge.
-    Bridge {
-        /// How networks are set up on this host.
-        settings: hull_network::Settings,
-        /// What is asked for.
-        request: EndpointRequest,
-        /// The network's name among the container's networks.
-        name: String,
-        /// Ports that are exposed but not published: shown without a host's side.
-        exposed: std::collections::BTreeMap<String, hull_spec::container::Empty>,
-        /// A line of the hosts file: the names that the container's own address has.
-        host_names: String,
-    },
+    Bridge(Box<BridgePlan>),
+}
+
+/// A place on the default bridge.
+#[derive(Debug)]
+pub struct BridgePlan {
+    /// How networks are set up on this host.
+    pub settings: hull_network::Settings,
+    /// What is asked for.
+    pub request: EndpointRequest,
+    /// The network's name among the container's networks.
+    pub name: String,
+    /// Ports that are exposed but not published: shown without a host's side.
+    pub exposed: std::collections::BTreeMap<String, hull_spec::container::Empty>,
+    /// A line of the hosts file: the names that the container's own address has.
+    pub host_names: String,
 }
 
 /// Where the container's files are.

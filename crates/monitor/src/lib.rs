@@ -26,6 +26,6 @@ mod supervise;
 mod teardown;
 
 pub use error::{Error, Result};
-pub use launch::{Launch, LogPlan, NetworkPlan, Places};
+pub use launch::{BridgePlan, Launch, LogPlan, NetworkPlan, Places};
 pub use supervise::{Failure, spawn};
 pub use teardown::{Remains, remove_files, teardown};

@@ -174,7 +174,6 @@ fn life(mut launch: Launch, report: OwnedFd) -> i32 {
 fn leave_command(launch: &Launch, report: &OwnedFd) {
     let _ = rustix::process::setsid();
     let _ = prctl::set_name(c"hull-monitor");
-    signal::reset_all();
     for ignored in [libc_signal::HUP, libc_signal::INT, libc_signal::QUIT, libc_signal::PIPE] {
         signal::ignore(ignored);
     }
@@ -401,19 +400,14 @@ fn pipes(launch: &Launch) -> Result<(Stdio, Pipes)> {
 
 /// Takes the container's place on its network: its address and the host's ports.
 fn connect(launch: &Launch) -> Result<Option<Connected>> {
-    let NetworkPlan::Bridge {
-        settings,
-        request,
-        host_names,
-        ..
-    } = &launch.network
-    else {
+    let NetworkPlan::Bridge(plan) = &launch.network else {
         return Ok(None);
     };
+    let (settings, host_names) = (&plan.settings, &plan.host_names);
     let network = hull_network::bridge::ensure(settings)?;
     let run = launch.places.run.parent().map(PathBuf::from).unwrap_or_default();
     let alive = |id: &str| lock_is_held(&run.join(id).join("lock"));
-    let endpoint = hull_network::endpoint::allocate(settings, &network, request, &alive)?;
+    let endpoint = hull_network::endpoint::allocate(settings, &network, &plan.request, &alive)?;
     if !host_names.is_empty() {
         use std::io::Write;
         let path = launch.places.run.join("hosts");
@@ -443,9 +437,9 @@ fn write_state(launch: &Launch, starting: &Starting, connected: Option<&Connecte
     let pid = starting.child.pid.as_raw_nonzero().get();
     let mut networks = std::collections::BTreeMap::new();
     let mut ports = hull_network::publish::Bindings::new();
-    if let (Some(connected), NetworkPlan::Bridge { name, exposed, .. }) = (connected, &launch.network) {
-        networks.insert(name.clone(), connected.plan.settings());
-        ports = hull_network::publish::bindings(&connected.plan.ports, exposed);
+    if let (Some(connected), NetworkPlan::Bridge(plan)) = (connected, &launch.network) {
+        networks.insert(plan.name.clone(), connected.plan.settings());
+        ports = hull_network::publish::bindings(&connected.plan.ports, &plan.exposed);
     }
     let state = LiveState {
         pid,
@@ -464,7 +458,10 @@ fn write_state(launch: &Launch, starting: &Starting, connected: Option<&Connecte
 /// its last parenthesis.
 fn start_ticks(pid: i32) -> Result<u64> {
     let path = PathBuf::from(format!("/proc/{pid}/stat"));
-    let text = std::fs::read_to_string(&path).map_err(crate::error::io_at("read", &path))?;
+    let mut buffer = [0u8; 1024];
+    let read = File::open(&path).and_then(|mut file| std::io::Read::read(&mut file, &mut buffer));
+    let length = read.map_err(crate::error::io_at("read", &path))?;
+    let text = String::from_utf8_lossy(&buffer[..length]);
     let ticks = text
         .rsplit_once(") ")
         .and_then(|(_, rest)| rest.split(' ').nth(19))

@@ -107,23 +107,40 @@ pub fn detect() -> Layout {
     match rustix::fs::statfs(ROOT) {
         Ok(stat) if stat.f_type as u64 == CGROUP2_SUPER_MAGIC => Layout::Unified,
         Ok(_) => {
-            let names = std::fs::read_dir(ROOT).into_iter().flatten().flatten().filter_map(|entry| {
-                // Symbolic links (`cpu` to `cpu,cpuacct`) are other names of folders that are listed anyway.
-                let folder = entry.file_type().is_ok_and(|t| t.is_dir());
-                entry.file_name().into_string().ok().filter(|name| folder && name != "unified")
-            });
+            let names = std::fs::read_dir(ROOT)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .filter_map(|entry| {
+                    // Symbolic links (`cpu` to `cpu,cpuacct`) are other names of folders that are listed anyway.
+                    let folder = entry.file_type().is_ok_and(|t| t.is_dir());
+                    entry
+                        .file_name()
+                        .into_string()
+                        .ok()
+                        .filter(|name| folder && name != "unified")
+                });
             let mut names: Vec<String> = names.collect();
             names.sort();
-            if names.is_empty() { Layout::Missing } else { Layout::Legacy(names) }
+            if names.is_empty() {
+                Layout::Missing
+            } else {
+                Layout::Legacy(names)
+            }
         }
         Err(_) => Layout::Missing,
     }
 }
 
-/// Whether the folder of a cgroup is one of cgroup v2.
+/// Whether the host has cgroup v2 alone. It does not change while a process of ours lives.
+fn host_is_unified() -> bool {
+    static UNIFIED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *UNIFIED.get_or_init(|| detect() == Layout::Unified)
+}
+
+/// Whether the folder of a cgroup is one of cgroup v2: on a hybrid host the only ones are below `unified`.
 pub(crate) fn is_unified(cgroup: &Path) -> bool {
-    controller_of(cgroup).is_none_or(|name| name == "hull" || name == "unified")
-        || rustix::fs::statfs(cgroup).is_ok_and(|stat| stat.f_type as u64 == CGROUP2_SUPER_MAGIC)
+    host_is_unified() || controller_of(cgroup) == Some("unified")
 }
 
 /// The hierarchy's name of a v1 cgroup: the first part below the mount.
@@ -138,7 +155,7 @@ pub(crate) fn controller_of(cgroup: &Path) -> Option<&str> {
 pub fn create(plan: &Plan) -> Result<()> {
     let mut made = Vec::new();
     let done = plan.folders.iter().try_for_each(|folder| {
-        make(folder, plan)?;
+        make(folder)?;
         made.push(folder.clone());
         Ok(())
     });
@@ -150,7 +167,7 @@ pub fn create(plan: &Plan) -> Result<()> {
     done
 }
 
-fn make(folder: &Path, plan: &Plan) -> Result<()> {
+fn make(folder: &Path) -> Result<()> {
     let act = "make cgroup";
     let mode = Mode::from_raw_mode(0o755);
     match rustix::fs::mkdir(folder, mode) {
@@ -158,27 +175,43 @@ fn make(folder: &Path, plan: &Plan) -> Result<()> {
         Err(Errno::NOENT) => {
             let parent = folder.parent().unwrap_or(Path::new(ROOT));
             if parent == Path::new(ROOT) || !parent.starts_with(ROOT) {
-                return Err(Error::Path { act, path: folder.to_owned(), errno: Errno::NOENT });
+                return Err(Error::Path {
+                    act,
+                    path: folder.to_owned(),
+                    errno: Errno::NOENT,
+                });
             }
             if parent.ends_with("default") && controller_of(parent) == Some("devices") {
                 device::make_default_parent(parent)?;
             } else {
-                make(parent, plan)?;
+                make(parent)?;
                 plan::prepare_parent(parent)?;
             }
             match rustix::fs::mkdir(folder, mode) {
                 Ok(()) | Err(Errno::EXIST) => Ok(()),
-                Err(errno) => Err(Error::Path { act, path: folder.to_owned(), errno }),
+                Err(errno) => Err(Error::Path {
+                    act,
+                    path: folder.to_owned(),
+                    errno,
+                }),
             }
         }
-        Err(errno) => Err(Error::Path { act, path: folder.to_owned(), errno }),
+        Err(errno) => Err(Error::Path {
+            act,
+            path: folder.to_owned(),
+            errno,
+        }),
     }
 }
 
 fn write(write: &Write) -> Result<()> {
     let done = put(&write.file, &write.value).or_else(|errno| {
         // Another command may have made the parent a moment ago and not filled it yet.
-        let parent = write.file.parent().and_then(Path::parent).filter(|p| p.starts_with(ROOT) && *p != Path::new(ROOT));
+        let parent = write
+            .file
+            .parent()
+            .and_then(Path::parent)
+            .filter(|p| p.starts_with(ROOT) && *p != Path::new(ROOT));
         if parent.is_some_and(|parent| plan::prepare_parent(parent).is_ok()) {
             return put(&write.file, &write.value);
         }
@@ -186,7 +219,11 @@ fn write(write: &Write) -> Result<()> {
     });
     match done {
         Err(Errno::NOENT) if write.optional => Ok(()),
-        done => done.map_err(|errno| Error::Cgroup { path: write.file.clone(), value: write.value.clone(), errno }),
+        done => done.map_err(|errno| Error::Cgroup {
+            path: write.file.clone(),
+            value: write.value.clone(),
+            errno,
+        }),
     }
 }
 
@@ -210,7 +247,11 @@ pub fn entry_file(cgroup: &Path) -> PathBuf {
 pub fn enter(cgroups: &[PathBuf]) -> Result<()> {
     cgroups.iter().try_for_each(|cgroup| {
         let file = entry_file(cgroup);
-        put(&file, "0").map_err(|errno| Error::Cgroup { path: file.clone(), value: "0".to_owned(), errno })
+        put(&file, "0").map_err(|errno| Error::Cgroup {
+            path: file.clone(),
+            value: "0".to_owned(),
+            errno,
+        })
     })
 }
 
@@ -224,14 +265,17 @@ pub fn oom_killed(cgroups: &[PathBuf]) -> bool {
             _ => return false,
         };
         let text = std::fs::read_to_string(cgroup.join(file)).unwrap_or_default();
-        text.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|n| n.trim() != "0"))
+        text.lines()
+            .any(|line| line.strip_prefix("oom_kill ").is_some_and(|n| n.trim() != "0"))
     })
 }
 
 /// The processes in a container's cgroups, one hierarchy asked.
 #[must_use]
 pub fn processes(cgroups: &[PathBuf]) -> Vec<i32> {
-    let Some(first) = cgroups.first() else { return Vec::new() };
+    let Some(first) = cgroups.first() else {
+        return Vec::new();
+    };
     let text = std::fs::read_to_string(first.join("cgroup.procs")).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()
 }

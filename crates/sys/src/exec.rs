@@ -312,13 +312,20 @@ mod tests {
         use std::os::unix::process::CommandExt;
         let launcher = Launcher::new(error_fd).unwrap();
         let path = format!("/proc/{}/fd/{}", std::process::id(), launcher.0.as_raw_fd());
-        std::process::Command::new(&path).arg0(program).args(args).output().unwrap()
+        std::process::Command::new(&path)
+            .arg0(program)
+            .args(args)
+            .output()
+            .unwrap()
     }
 
     #[test]
     fn the_launcher_starts_programs_and_reports_failures() {
         let ok = launch(2, "/bin/echo", &["name", "one", "two"]);
-        assert_eq!((ok.status.code(), ok.stdout.as_slice()), (Some(0), b"one two\n".as_slice()));
+        assert_eq!(
+            (ok.status.code(), ok.stdout.as_slice()),
+            (Some(0), b"one two\n".as_slice())
+        );
         let missing = launch(2, "/no/such", &["x"]);
         assert_eq!(missing.status.code(), Some(LAUNCH_FAILED));
         assert_eq!(missing.stderr, libc::ENOENT.to_ne_bytes());
@@ -328,6 +335,9 @@ mod tests {
     fn the_launcher_does_nothing_for_a_container_that_starts_it_again() {
         // Its error descriptor is closed by then.
         let again = launch(77, "/bin/echo", &["name", "one"]);
-        assert_eq!((again.status.code(), again.stdout.as_slice()), (Some(LAUNCH_FAILED), b"".as_slice()));
+        assert_eq!(
+            (again.status.code(), again.stdout.as_slice()),
+            (Some(LAUNCH_FAILED), b"".as_slice())
+        );
     }
 }

@@ -138,9 +138,14 @@ fn call(option: libc::c_int, first: u64, second: u64) -> Result<()> {
     if done < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
-/// The bounding set, as bits.
+/// The bounding set, as bits: read once, since nothing that goes on afterwards changes it in the same process.
 #[must_use]
 pub fn bounding_set() -> u64 {
+    static SET: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    *SET.get_or_init(read_bounding_set)
+}
+
+fn read_bounding_set() -> u64 {
     (0..64)
         .map_while(|c| has_bounding(c).map(|set| u64::from(set) << c))
         .fold(0, |all, bit| all | bit)

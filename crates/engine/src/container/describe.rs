@@ -8,7 +8,7 @@ mod tree;
 
 use std::path::Path;
 
-use hull_monitor::{LogPlan, NetworkPlan};
+use hull_monitor::{BridgePlan, LogPlan, NetworkPlan};
 use hull_network::{EndpointRequest, Mode};
 use hull_runtime::cgroup;
 use hull_runtime::container::{Container, Namespace, Namespaces};
@@ -222,7 +222,7 @@ pub(crate) fn network(engine: &Engine, record: &Record) -> Result<NetworkPlan> {
             if !config.domainname.is_empty() {
                 host_names = format!("{host_names}.{} {host_names}", config.domainname);
             }
-            Ok(NetworkPlan::Bridge {
+            Ok(NetworkPlan::Bridge(Box::new(BridgePlan {
                 settings: network_settings(engine),
                 request: EndpointRequest {
                     container: record.id.clone(),
@@ -232,7 +232,7 @@ pub(crate) fn network(engine: &Engine, record: &Record) -> Result<NetworkPlan> {
                 name: "bridge".to_owned(),
                 exposed: config.exposed_ports.clone(),
                 host_names,
-            })
+            })))
         }
     }
 }

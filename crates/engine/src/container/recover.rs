@@ -17,9 +17,9 @@ pub(crate) fn clear(engine: &Engine, record: &Record) -> Result<()> {
     let _ = std::fs::remove_file(run.join("attach.sock"));
     let Some(live) = live else { return Ok(()) };
     let cgroups: Vec<PathBuf> = live.cgroups.iter().map(PathBuf::from).collect();
-    for (cgroup, errno) in hull_runtime::cgroup::remove(&cgroups) {
+    if let Some((path, errno)) = hull_runtime::cgroup::remove(&cgroups).into_iter().next() {
         return Err(crate::Error::Write {
-            path: cgroup,
+            path,
             source: errno.into(),
         });
     }

@@ -57,7 +57,15 @@ impl DeviceRule {
     }
 
     const fn make(kind: DeviceKind) -> Self {
-        Self { allow: true, kind: Some(kind), major: None, minor: None, read: false, write: false, mknod: true }
+        Self {
+            allow: true,
+            kind: Some(kind),
+            major: None,
+            minor: None,
+            read: false,
+            write: false,
+            mknod: true,
+        }
     }
 }
 
@@ -104,10 +112,19 @@ impl fmt::Display for DeviceRule {
 pub(super) fn write_rules(cgroup: &Path, rules: &[DeviceRule]) -> Result<()> {
     let put = |file: &str, value: &str| {
         let path = cgroup.join(file);
-        super::put(&path, value).map_err(|errno| Error::Cgroup { path, value: value.to_owned(), errno })
+        super::put(&path, value).map_err(|errno| Error::Cgroup {
+            path,
+            value: value.to_owned(),
+            errno,
+        })
     };
     put("devices.deny", "a")?;
-    rules.iter().try_for_each(|rule| put(if rule.allow { "devices.allow" } else { "devices.deny" }, &rule.to_string()))
+    rules.iter().try_for_each(|rule| {
+        put(
+            if rule.allow { "devices.allow" } else { "devices.deny" },
+            &rule.to_string(),
+        )
+    })
 }
 
 /// Makes the v1 cgroup whose children inherit the default list. It gets its name only once the list is written: a child
@@ -119,13 +136,23 @@ pub(super) fn make_default_parent(parent: &Path) -> Result<()> {
     for folder in [base, &new] {
         match rustix::fs::mkdir(folder, Mode::from_raw_mode(0o755)) {
             Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(Error::Path { act, path: folder.to_owned(), errno }),
+            Err(errno) => {
+                return Err(Error::Path {
+                    act,
+                    path: folder.to_owned(),
+                    errno,
+                });
+            }
         }
     }
     let done = write_rules(&new, &default_rules()).and_then(|()| match rustix::fs::rename(&new, parent) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
-        Err(errno) => Err(Error::Path { act, path: parent.to_owned(), errno }),
+        Err(errno) => Err(Error::Path {
+            act,
+            path: parent.to_owned(),
+            errno,
+        }),
     });
     if !matches!(done, Ok(true)) {
         // Another command was first, or the list was refused; an empty cgroup is not in the way of anybody.
@@ -136,7 +163,11 @@ pub(super) fn make_default_parent(parent: &Path) -> Result<()> {
 
 /// Puts the device policy of `plan` in force.
 pub(super) fn restrict(plan: &Plan) -> Result<()> {
-    let Some(folder) = plan.folders.iter().find(|f| is_unified(f) || controller_of(f) == Some("devices")) else {
+    let Some(folder) = plan
+        .folders
+        .iter()
+        .find(|f| is_unified(f) || controller_of(f) == Some("devices"))
+    else {
         return Ok(());
     };
     let default = default_rules();
@@ -147,10 +178,18 @@ pub(super) fn restrict(plan: &Plan) -> Result<()> {
     };
     if !is_unified(folder) {
         // The parent has the default list already.
-        return if plan.devices == DevicePolicy::Default { Ok(()) } else { write_rules(folder, rules) };
+        return if plan.devices == DevicePolicy::Default {
+            Ok(())
+        } else {
+            write_rules(folder, rules)
+        };
     }
     let act = || format!("restrict the devices of cgroup `{}`", folder.display());
-    let fd = rustix::fs::open(folder, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let fd = rustix::fs::open(
+        folder,
+        OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
     let fd = fd.during(act)?;
     hull_sys::bpf::attach_device_filter(fd.as_fd(), &program(rules)).during(act)
 }
@@ -164,7 +203,12 @@ const WRITE: i32 = 4;
 /// The rules as a BPF program. Its context holds three words: access in the upper and type in the lower half of the
 /// first, then major and minor. The last rule that matches decides, so they are tried last first.
 fn program(rules: &[DeviceRule]) -> Vec<Instruction> {
-    let insn = |code, registers, offset, immediate| Instruction { code, registers, offset, immediate };
+    let insn = |code, registers, offset, immediate| Instruction {
+        code,
+        registers,
+        offset,
+        immediate,
+    };
     const LOAD_WORD: u8 = 0x61;
     const MOVE_REGISTER: u8 = 0xbf;
     const MOVE_IMMEDIATE: u8 = 0xb7;
@@ -193,7 +237,12 @@ fn program(rules: &[DeviceRule]) -> Vec<Instruction> {
         if access != READ | WRITE | MKNOD {
             block.push(insn(MOVE_REGISTER, 0x31, 0, 0));
             // An allowing rule must cover all that is asked for; a denying one strikes at any part of it.
-            block.push(insn(AND_IMMEDIATE, 0x01, 0, if rule.allow { !access & 7 } else { access }));
+            block.push(insn(
+                AND_IMMEDIATE,
+                0x01,
+                0,
+                if rule.allow { !access & 7 } else { access },
+            ));
             block.push(insn(if rule.allow { JUMP_IF_NOT } else { 0x15 }, 0x01, 0, 0));
         }
         if let Some(major) = rule.major {
@@ -250,7 +299,11 @@ mod tests {
     fn the_default_devices_are_usable_and_no_other() {
         let program = program(&default_rules());
         let check = |kind, access, major, minor, expected| {
-            assert_eq!(run(&program, kind, access, major, minor), expected, "{kind} {access} {major}:{minor}");
+            assert_eq!(
+                run(&program, kind, access, major, minor),
+                expected,
+                "{kind} {access} {major}:{minor}"
+            );
         };
         check(CHAR, READ | WRITE, 1, 3, true);
         check(CHAR, READ | WRITE, 136, 77, true);
@@ -265,7 +318,12 @@ mod tests {
     #[test]
     fn a_later_rule_counts() {
         let mut rules = default_rules();
-        rules.push(DeviceRule { allow: false, mknod: false, read: false, ..DeviceRule::node(1, Some(3)) });
+        rules.push(DeviceRule {
+            allow: false,
+            mknod: false,
+            read: false,
+            ..DeviceRule::node(1, Some(3))
+        });
         let program = program(&rules);
         assert!(run(&program, CHAR, READ, 1, 3));
         assert!(!run(&program, CHAR, WRITE, 1, 3));

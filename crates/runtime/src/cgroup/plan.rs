@@ -43,10 +43,18 @@ const ALWAYS: [&str; 5] = ["memory", "cpuacct", "pids", "devices", "freezer"];
 /// # Errors
 /// A limit that this layout cannot hold.
 pub fn plan(layout: &Layout, parent: &str, name: &str, resources: &Resources) -> Result<Plan> {
-    let mut plan = Plan { devices: resources.devices.clone(), ..Plan::default() };
+    let mut plan = Plan {
+        devices: resources.devices.clone(),
+        ..Plan::default()
+    };
     match layout {
         Layout::Missing => {
-            if *resources != (Resources { devices: resources.devices.clone(), ..Resources::default() }) {
+            if *resources
+                != (Resources {
+                    devices: resources.devices.clone(),
+                    ..Resources::default()
+                })
+            {
                 return Err(Error::Unsupported(
                     "this host has no cgroups mounted at /sys/fs/cgroup, so no resource can be limited".to_owned(),
                 ));
@@ -61,7 +69,11 @@ pub fn plan(layout: &Layout, parent: &str, name: &str, resources: &Resources) ->
 fn unified(plan: &mut Plan, folder: &Path, r: &Resources) -> Result<()> {
     plan.folders.push(folder.to_owned());
     let mut put = |file: &str, value: String| {
-        plan.writes.push(Write { file: folder.join(file), value, optional: false });
+        plan.writes.push(Write {
+            file: folder.join(file),
+            value,
+            optional: false,
+        });
     };
     let limit = |n: i64| if n < 0 { "max".to_owned() } else { n.to_string() };
     if let Some(memory) = r.memory {
@@ -71,7 +83,11 @@ fn unified(plan: &mut Plan, folder: &Path, r: &Resources) -> Result<()> {
         let swap = match (total, r.memory) {
             (-1, _) => -1,
             (total, Some(memory)) if total >= memory => total - memory,
-            _ => return Err(Error::Invalid("the limit of memory and swap is below that of memory".to_owned())),
+            _ => {
+                return Err(Error::Invalid(
+                    "the limit of memory and swap is below that of memory".to_owned(),
+                ));
+            }
         };
         put("memory.swap.max", limit(swap));
     }
@@ -82,11 +98,16 @@ fn unified(plan: &mut Plan, folder: &Path, r: &Resources) -> Result<()> {
         put("cpu.weight", weight_of_shares(shares).to_string());
     }
     if r.cpu_quota.is_some() || r.cpu_period.is_some() {
-        let quota = r.cpu_quota.filter(|q| *q > 0).map_or_else(|| "max".to_owned(), |q| q.to_string());
+        let quota = r
+            .cpu_quota
+            .filter(|q| *q > 0)
+            .map_or_else(|| "max".to_owned(), |q| q.to_string());
         put("cpu.max", format!("{quota} {}", r.cpu_period.unwrap_or(100_000)));
     }
     if r.cpu_realtime_runtime.is_some() || r.cpu_realtime_period.is_some() {
-        return Err(Error::Unsupported("cgroup v2 has no limit of real-time scheduling".to_owned()));
+        return Err(Error::Unsupported(
+            "cgroup v2 has no limit of real-time scheduling".to_owned(),
+        ));
     }
     if let Some(cpus) = &r.cpuset_cpus {
         put("cpuset.cpus", cpus.clone());
@@ -110,7 +131,10 @@ fn unified(plan: &mut Plan, folder: &Path, r: &Resources) -> Result<()> {
             ThrottleKind::ReadOperations => "riops",
             ThrottleKind::WriteOperations => "wiops",
         };
-        put("io.max", format!("{}:{} {key}={}", throttle.major, throttle.minor, throttle.rate));
+        put(
+            "io.max",
+            format!("{}:{} {key}={}", throttle.major, throttle.minor, throttle.rate),
+        );
     }
     for (file, value) in &r.unified {
         if file.contains('/') || file.starts_with("cgroup.") {
@@ -143,91 +167,101 @@ fn legacy(plan: &mut Plan, hierarchies: &[String], parent: &str, name: &str, r: 
         let base = Path::new(ROOT).join(hierarchy).join(parent);
         // The default device list stands in a parent's files once, and is inherited.
         let default_devices = hierarchy == "devices" && plan.devices == DevicePolicy::Default;
-        plan.folders.push(if default_devices { base.join("default").join(name) } else { base.join(name) });
-    }
-    let folder = |controller: &str| -> Result<PathBuf> {
-        let found = plan.folders.iter().find(|f| {
-            controller_of(f).is_some_and(|hierarchy| hierarchy.split(',').any(|name| name == controller))
+        plan.folders.push(if default_devices {
+            base.join("default").join(name)
+        } else {
+            base.join(name)
         });
-        found.cloned().ok_or_else(|| {
-            Error::Unsupported(format!("this host's kernel or set-up lacks the `{controller}` cgroup controller"))
+    }
+    plan.writes = legacy_values(r)
+        .into_iter()
+        .map(|(controller, file, value)| {
+            let hierarchy =
+                |f: &&PathBuf| controller_of(f).is_some_and(|h| h.split(',').any(|name| name == controller));
+            let folder = plan.folders.iter().find(hierarchy).ok_or_else(|| {
+                Error::Unsupported(format!(
+                    "this host's kernel or set-up lacks the `{controller}` cgroup controller"
+                ))
+            })?;
+            Ok(Write {
+                file: folder.join(format!("{controller}.{file}")),
+                value,
+                optional: false,
+            })
         })
-    };
-    let mut writes = Vec::new();
-    let mut put = |controller: &str, file: &str, value: String| -> Result<()> {
-        writes.push(Write { file: folder(controller)?.join(file), value, optional: false });
-        Ok(())
-    };
-    if let Some(memory) = r.memory {
-        put("memory", "memory.limit_in_bytes", memory.to_string())?;
-    }
-    if let Some(total) = r.memory_swap {
-        put("memory", "memory.memsw.limit_in_bytes", total.to_string())?;
-    }
-    if let Some(soft) = r.memory_reservation {
-        put("memory", "memory.soft_limit_in_bytes", soft.to_string())?;
-    }
-    if let Some(swappiness) = r.swappiness {
-        put("memory", "memory.swappiness", swappiness.to_string())?;
-    }
-    if r.oom_kill_disable {
-        put("memory", "memory.oom_control", "1".to_owned())?;
-    }
-    if let Some(shares) = r.cpu_shares {
-        put("cpu", "cpu.shares", shares.to_string())?;
-    }
-    if let Some(period) = r.cpu_period {
-        put("cpu", "cpu.cfs_period_us", period.to_string())?;
-    }
-    if let Some(quota) = r.cpu_quota {
-        put("cpu", "cpu.cfs_quota_us", quota.to_string())?;
-    }
-    if let Some(period) = r.cpu_realtime_period {
-        put("cpu", "cpu.rt_period_us", period.to_string())?;
-    }
-    if let Some(runtime) = r.cpu_realtime_runtime {
-        put("cpu", "cpu.rt_runtime_us", runtime.to_string())?;
-    }
-    if wanted("cpuset") {
-        // Both must be filled before a process can enter; what is not asked for is the parent's.
-        let inherit = |file: &str| {
+        .collect::<Result<_>>()?;
+    Ok(())
+}
+
+/// What v1 is told, in order: controller, the rest of the file's name, value.
+fn legacy_values(r: &Resources) -> Vec<(&'static str, &'static str, String)> {
+    let text = |value: Option<&dyn ToString>| value.map(ToString::to_string);
+    let number = |value: &Option<i64>| text(value.as_ref().map(|v| v as &dyn ToString));
+    let count = |value: &Option<u64>| text(value.as_ref().map(|v| v as &dyn ToString));
+    // Both must be filled before a process can enter; what is not asked for is the parent's.
+    let cpuset = |own: &Option<String>, file: &str| {
+        let inherited = || {
             let parent = Path::new(ROOT).join("cpuset").join(file);
             std::fs::read_to_string(parent).unwrap_or_default().trim().to_owned()
         };
-        put("cpuset", "cpuset.cpus", r.cpuset_cpus.clone().unwrap_or_else(|| inherit("cpuset.cpus")))?;
-        put("cpuset", "cpuset.mems", r.cpuset_mems.clone().unwrap_or_else(|| inherit("cpuset.mems")))?;
-    }
-    if let Some(pids) = r.pids {
-        put("pids", "pids.max", if pids <= 0 { "max".to_owned() } else { pids.to_string() })?;
-    }
-    if let Some(weight) = r.io_weight {
-        put("blkio", "blkio.weight", weight.to_string())?;
-    }
+        let asked = r.cpuset_cpus.is_some() || r.cpuset_mems.is_some();
+        asked.then(|| own.clone().unwrap_or_else(inherited))
+    };
+    let pids = r
+        .pids
+        .map(|pids| if pids <= 0 { "max".to_owned() } else { pids.to_string() });
+    let mut out: Vec<(&'static str, &'static str, Option<String>)> = vec![
+        ("memory", "limit_in_bytes", number(&r.memory)),
+        ("memory", "memsw.limit_in_bytes", number(&r.memory_swap)),
+        ("memory", "soft_limit_in_bytes", number(&r.memory_reservation)),
+        ("memory", "swappiness", count(&r.swappiness)),
+        ("memory", "oom_control", r.oom_kill_disable.then(|| "1".to_owned())),
+        ("cpu", "shares", count(&r.cpu_shares)),
+        ("cpu", "cfs_period_us", count(&r.cpu_period)),
+        ("cpu", "cfs_quota_us", number(&r.cpu_quota)),
+        ("cpu", "rt_period_us", count(&r.cpu_realtime_period)),
+        ("cpu", "rt_runtime_us", number(&r.cpu_realtime_runtime)),
+        ("cpuset", "cpus", cpuset(&r.cpuset_cpus, "cpuset.cpus")),
+        ("cpuset", "mems", cpuset(&r.cpuset_mems, "cpuset.mems")),
+        ("pids", "max", pids),
+        ("blkio", "weight", r.io_weight.map(|w| w.to_string())),
+    ];
     for (major, minor, weight) in &r.io_device_weight {
-        put("blkio", "blkio.weight_device", format!("{major}:{minor} {weight}"))?;
+        out.push(("blkio", "weight_device", Some(format!("{major}:{minor} {weight}"))));
     }
     for throttle in &r.io_throttle {
         let file = match throttle.kind {
-            ThrottleKind::ReadBytes => "blkio.throttle.read_bps_device",
-            ThrottleKind::WriteBytes => "blkio.throttle.write_bps_device",
-            ThrottleKind::ReadOperations => "blkio.throttle.read_iops_device",
-            ThrottleKind::WriteOperations => "blkio.throttle.write_iops_device",
+            ThrottleKind::ReadBytes => "throttle.read_bps_device",
+            ThrottleKind::WriteBytes => "throttle.write_bps_device",
+            ThrottleKind::ReadOperations => "throttle.read_iops_device",
+            ThrottleKind::WriteOperations => "throttle.write_iops_device",
         };
-        put("blkio", file, format!("{}:{} {}", throttle.major, throttle.minor, throttle.rate))?;
+        out.push((
+            "blkio",
+            file,
+            Some(format!("{}:{} {}", throttle.major, throttle.minor, throttle.rate)),
+        ));
     }
-    plan.writes = writes;
-    Ok(())
+    out.into_iter()
+        .filter_map(|(controller, file, value)| Some((controller, file, value?)))
+        .collect()
 }
 
 /// Fills what a new parent needs before it can hold containers.
 pub(super) fn prepare_parent(parent: &Path) -> Result<()> {
     let write = |path: PathBuf, value: &str| {
-        super::put(&path, value).map_err(|errno| Error::Cgroup { path, value: value.to_owned(), errno })
+        super::put(&path, value).map_err(|errno| Error::Cgroup {
+            path,
+            value: value.to_owned(),
+            errno,
+        })
     };
     match controller_of(parent) {
         Some("cpuset") => {
             for file in ["cpuset.cpus", "cpuset.mems"] {
-                let inherited = parent.parent().map(|p| std::fs::read_to_string(p.join(file)).unwrap_or_default());
+                let inherited = parent
+                    .parent()
+                    .map(|p| std::fs::read_to_string(p.join(file)).unwrap_or_default());
                 write(parent.join(file), inherited.unwrap_or_default().trim())?;
             }
             Ok(())
@@ -242,7 +276,10 @@ pub(super) fn prepare_parent(parent: &Path) -> Result<()> {
                 }
                 let available = std::fs::read_to_string(at.join("cgroup.controllers")).unwrap_or_default();
                 for name in available.split_whitespace() {
-                    if matches!(name, "cpu" | "cpuset" | "io" | "memory" | "pids" | "hugetlb" | "rdma" | "misc") {
+                    if matches!(
+                        name,
+                        "cpu" | "cpuset" | "io" | "memory" | "pids" | "hugetlb" | "rdma" | "misc"
+                    ) {
                         // A controller that another cgroup holds back stays off; a limit that needs it then fails
                         // with its file's name.
                         let _ = super::put(&at.join("cgroup.subtree_control"), &format!("+{name}"));
@@ -288,13 +325,32 @@ mod tests {
 
     #[test]
     fn the_default_container_has_nothing_to_write() {
-        let names = ["blkio", "cpu,cpuacct", "cpuset", "devices", "freezer", "memory", "pids", "systemd"];
+        let names = [
+            "blkio",
+            "cpu,cpuacct",
+            "cpuset",
+            "devices",
+            "freezer",
+            "memory",
+            "pids",
+            "systemd",
+        ];
         let layout = Layout::Legacy(names.map(str::to_owned).to_vec());
         let plan = plan(&layout, "hull", "x", &Resources::default()).unwrap();
-        let folders: Vec<_> = plan.folders.iter().map(|f| f.strip_prefix(ROOT).unwrap().display().to_string()).collect();
+        let folders: Vec<_> = plan
+            .folders
+            .iter()
+            .map(|f| f.strip_prefix(ROOT).unwrap().display().to_string())
+            .collect();
         assert_eq!(
             folders,
-            ["cpu,cpuacct/hull/x", "devices/hull/default/x", "freezer/hull/x", "memory/hull/x", "pids/hull/x"]
+            [
+                "cpu,cpuacct/hull/x",
+                "devices/hull/default/x",
+                "freezer/hull/x",
+                "memory/hull/x",
+                "pids/hull/x"
+            ]
         );
         assert_eq!(plan.writes, []);
     }
@@ -312,10 +368,14 @@ mod tests {
         };
         let show = |layout: &Layout| {
             let plan = plan(layout, "hull", "x", &resources).unwrap();
-            let lines = plan.writes.iter().map(|w| {
-                format!("{}={}", w.file.strip_prefix(ROOT).unwrap().display(), w.value)
-            });
-            lines.filter(|l| !l.contains("cpuset.mems")).collect::<Vec<_>>().join("\n")
+            let lines = plan
+                .writes
+                .iter()
+                .map(|w| format!("{}={}", w.file.strip_prefix(ROOT).unwrap().display(), w.value));
+            lines
+                .filter(|l| !l.contains("cpuset.mems"))
+                .collect::<Vec<_>>()
+                .join("\n")
         };
         insta::assert_snapshot!(show(&Layout::Unified), @r"
         hull/x/memory.max=67108864
@@ -337,7 +397,10 @@ mod tests {
 
     #[test]
     fn a_missing_controller_is_named() {
-        let resources = Resources { pids: Some(1), ..Resources::default() };
+        let resources = Resources {
+            pids: Some(1),
+            ..Resources::default()
+        };
         let error = plan(&Layout::Legacy(vec!["memory".to_owned()]), "hull", "x", &resources).unwrap_err();
         assert!(error.to_string().contains("`pids`"), "{error}");
     }

@@ -25,8 +25,16 @@ use crate::error::{During, Error, Result};
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 
 /// What of procfs may be covered by a bind: the files that lxcfs and its like provide.
-const PROC_BINDS: [&str; 8] =
-    ["cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo"];
+const PROC_BINDS: [&str; 8] = [
+    "cpuinfo",
+    "diskstats",
+    "meminfo",
+    "stat",
+    "swaps",
+    "uptime",
+    "loadavg",
+    "slabinfo",
+];
 
 /// What is there after all mounts are made.
 #[derive(Debug)]
@@ -61,27 +69,55 @@ pub(crate) fn apply(
     joined: &mut dyn FnMut() -> Result<Vec<PathBuf>>,
 ) -> Result<Applied> {
     // Nothing mounted from here on may reach the host; what the host mounts may still reach binds that ask for it.
-    let slave = Change { propagation: Some(Propagation::Slave), recursive: true, ..Change::default() };
+    let slave = Change {
+        propagation: Some(Propagation::Slave),
+        recursive: true,
+        ..Change::default()
+    };
     set_attributes(rustix::fs::CWD, c"/", &slave).during(|| "detach the mounts from the host's".to_owned())?;
     let Some((MountOp::Root(rootfs), ops)) = ops.split_first() else {
         return Err(Error::Invalid("a plan of mounts must begin with the root".to_owned()));
     };
-    let mut tree = Tree { root: root(rootfs)?, mask: None };
+    let mut tree = Tree {
+        root: root(rootfs)?,
+        mask: None,
+    };
     for op in ops {
         match op {
             MountOp::Root(_) => return Err(Error::Invalid("a plan of mounts must have one root".to_owned())),
-            MountOp::Filesystem { kind, source, options, target, set } => {
+            MountOp::Filesystem {
+                kind,
+                source,
+                options,
+                target,
+                set,
+            } => {
                 tree.filesystem(kind, source, options, target, *set)?;
             }
-            MountOp::Bind { source, target, set, clear, recursive_attributes, propagation } => {
+            MountOp::Bind {
+                source,
+                target,
+                set,
+                clear,
+                recursive_attributes,
+                propagation,
+            } => {
                 let source = take(&mut sources, *source)?;
-                let private = Change { propagation: Some(*propagation), recursive: true, ..Change::default() };
+                let private = Change {
+                    propagation: Some(*propagation),
+                    recursive: true,
+                    ..Change::default()
+                };
                 if *propagation != Propagation::Shared {
                     set_attributes(&source, c"", &private).during(|| format!("set the propagation of `{target}`"))?;
                 }
                 if *set != Attributes::default() || *clear != Attributes::default() {
-                    let change =
-                        Change { set: *set, clear: *clear, recursive: *recursive_attributes, ..Change::default() };
+                    let change = Change {
+                        set: *set,
+                        clear: *clear,
+                        recursive: *recursive_attributes,
+                        ..Change::default()
+                    };
                     set_attributes(&source, c"", &change).during(|| format!("set the options of `{target}`"))?;
                 }
                 tree.bind(&source, target)?;
@@ -93,7 +129,10 @@ pub(crate) fn apply(
             MountOp::Mask(path) => tree.mask(path)?,
             MountOp::ReadOnly(path) => tree.read_only(path)?,
             MountOp::ReadOnlyRoot => {
-                let change = Change { set: Attributes::RDONLY, ..Change::default() };
+                let change = Change {
+                    set: Attributes::RDONLY,
+                    ..Change::default()
+                };
                 set_attributes(&tree.root, c"", &change).during(|| "make the root read-only".to_owned())?;
             }
         }
@@ -102,10 +141,11 @@ pub(crate) fn apply(
 }
 
 fn take(sources: &mut [Option<OwnedFd>], index: usize) -> Result<OwnedFd> {
-    sources
-        .get_mut(index)
-        .and_then(Option::take)
-        .ok_or_else(|| Error::Invalid(format!("the plan of mounts uses source {index} twice or never opened it")))
+    sources.get_mut(index).and_then(Option::take).ok_or_else(|| {
+        Error::Invalid(format!(
+            "the plan of mounts uses source {index} twice or never opened it"
+        ))
+    })
 }
 
 /// Mounts the root file system where it will be pivoted into, and returns its root.
@@ -119,8 +159,11 @@ fn root(rootfs: &Rootfs) -> Result<OwnedFd> {
         Rootfs::Directory(path) => {
             let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
             let act = "mount the root file system";
-            let mount = open_tree(rustix::fs::CWD, path, flags)
-                .map_err(|errno| Error::Path { act, path: path.clone(), errno })?;
+            let mount = open_tree(rustix::fs::CWD, path, flags).map_err(|errno| Error::Path {
+                act,
+                path: path.clone(),
+                errno,
+            })?;
             attach_at(&mount, path)?;
             Ok(mount)
         }
@@ -128,13 +171,28 @@ fn root(rootfs: &Rootfs) -> Result<OwnedFd> {
 }
 
 fn attach_at(mount: &OwnedFd, path: &Path) -> Result<()> {
-    move_mount(mount, c"", rustix::fs::CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(|errno| {
-        Error::Path { act: "attach the root file system at", path: path.to_owned(), errno }
+    move_mount(
+        mount,
+        c"",
+        rustix::fs::CWD,
+        path,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .map_err(|errno| Error::Path {
+        act: "attach the root file system at",
+        path: path.to_owned(),
+        errno,
     })
 }
 
 fn overlay_mount(overlay: &Overlay) -> Result<OwnedFd> {
-    let context = || format!("mount the overlay of {} layers on `{}`", overlay.lower.len(), overlay.upper.display());
+    let context = || {
+        format!(
+            "mount the overlay of {} layers on `{}`",
+            overlay.lower.len(),
+            overlay.upper.display()
+        )
+    };
     let fs = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).during(context)?;
     fsconfig_set_string(fs.as_fd(), c"source", c"overlay").during(context)?;
     let set = |key: &CStr, path: &Path| fsconfig_set_string(fs.as_fd(), key, path).during(context);
@@ -184,7 +242,7 @@ impl Tree {
         options: &[(String, Option<String>)],
         target: &str,
         set: Attributes,
-    ) -> Result<()> {
+    ) -> Result<OwnedFd> {
         let context = || format!("mount {kind} on `{target}`");
         let name = CString::new(kind).map_err(|_| Error::Invalid(format!("`{kind}` names no file system")))?;
         let fs = fsopen(name.as_c_str(), FsOpenFlags::FSOPEN_CLOEXEC).during(context)?;
@@ -204,17 +262,26 @@ impl Tree {
         // A kernel file system must land where its path says, or masks and read-only paths would miss it.
         let strict = matches!(kind, "proc" | "sysfs" | "devpts" | "mqueue" | "cgroup" | "cgroup2");
         let place = self.folder(target, strict)?;
-        attach(&mount, place.as_fd()).during(context)
+        attach(&mount, place.as_fd()).during(context)?;
+        Ok(mount)
     }
 
     fn bind(&self, source: &OwnedFd, target: &str) -> Result<()> {
         let context = || format!("mount on `{target}`");
         let is_folder = file_type(source).during(context)? == FileType::Directory;
-        let place = if is_folder { self.folder(target, false)? } else { self.file(target)? };
+        let place = if is_folder {
+            self.folder(target, false)?
+        } else {
+            self.file(target)?
+        };
         if rustix::fs::fstatfs(&place).during(context)?.f_type as u64 == PROC_SUPER_MAGIC {
-            let allowed = target.strip_prefix("/proc/").is_some_and(|name| PROC_BINDS.contains(&name));
+            let allowed = target
+                .strip_prefix("/proc/")
+                .is_some_and(|name| PROC_BINDS.contains(&name));
             if !allowed {
-                return Err(Error::Invalid(format!("cannot mount on `{target}`: it is inside /proc")));
+                return Err(Error::Invalid(format!(
+                    "cannot mount on `{target}`: it is inside /proc"
+                )));
             }
         }
         attach(source, place.as_fd()).during(context)
@@ -224,9 +291,17 @@ impl Tree {
         let bind = |from: &Path, place: BorrowedFd<'_>| -> Result<()> {
             let act = "mount the cgroup";
             let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-            let errno = |errno| Error::Path { act, path: from.to_owned(), errno };
+            let errno = |errno| Error::Path {
+                act,
+                path: from.to_owned(),
+                errno,
+            };
             let mount = open_tree(rustix::fs::CWD, from, flags).map_err(errno)?;
-            let change = Change { set, propagation: Some(Propagation::Private), ..Change::default() };
+            let change = Change {
+                set,
+                propagation: Some(Propagation::Private),
+                ..Change::default()
+            };
             set_attributes(&mount, c"", &change).map_err(errno)?;
             attach(&mount, place).map_err(errno)
         };
@@ -235,23 +310,26 @@ impl Tree {
             [one] if crate::cgroup::is_unified(one) => bind(one, self.folder(target, true)?.as_fd()),
             many => {
                 let options = [("mode".to_owned(), Some("755".to_owned()))];
-                self.filesystem("tmpfs", "tmpfs", &options, target, set.without(Attributes::RDONLY))?;
+                let base = self.filesystem("tmpfs", "cgroup", &options, target, set.without(Attributes::RDONLY))?;
+                let act = |name: &str| format!("make `{target}/{name}`");
                 for cgroup in many {
-                    let Some(controller) = crate::cgroup::controller_of(cgroup) else { continue };
-                    let place = self.folder(&format!("{target}/{controller}"), false)?;
-                    bind(cgroup, place.as_fd())?;
+                    let Some(controller) = crate::cgroup::controller_of(cgroup) else {
+                        continue;
+                    };
+                    rustix::fs::mkdirat(&base, controller, Mode::from_raw_mode(0o755)).during(|| act(controller))?;
+                    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    let place = rustix::fs::openat(&base, controller, flags, Mode::empty());
+                    bind(cgroup, place.during(|| act(controller))?.as_fd())?;
                     // Where cpu and cpuacct share a hierarchy, each has its own name too.
-                    if controller.contains(',') {
-                        let base = self.folder(target, false)?;
-                        for name in controller.split(',') {
-                            rustix::fs::symlinkat(controller, &base, name)
-                                .during(|| format!("link `{target}/{name}`"))?;
-                        }
+                    for name in controller.split(',').filter(|_| controller.contains(',')) {
+                        rustix::fs::symlinkat(controller, &base, name).during(|| act(name))?;
                     }
                 }
-                let place = self.folder(target, true)?;
-                let change = Change { set, ..Change::default() };
-                set_attributes(&place, c"", &change).during(|| format!("set the options of `{target}`"))
+                let change = Change {
+                    set,
+                    ..Change::default()
+                };
+                set_attributes(&base, c"", &change).during(|| format!("set the options of `{target}`"))
             }
         }
     }
@@ -272,7 +350,10 @@ impl Tree {
                 if FileType::from_raw_mode(stat.st_mode) == kind && stat.st_rdev == number {
                     return Ok(());
                 }
-                return Err(Error::System { act: context(), errno: Errno::EXIST });
+                return Err(Error::System {
+                    act: context(),
+                    errno: Errno::EXIST,
+                });
             }
             Err(errno) => return Err(Error::System { act: context(), errno }),
         }
@@ -288,14 +369,19 @@ impl Tree {
         let (parent, name) = self.parent(path)?;
         match rustix::fs::symlinkat(target, &parent, name) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
-            Err(errno) => Err(Error::System { act: format!("link `{path}`"), errno }),
+            Err(errno) => Err(Error::System {
+                act: format!("link `{path}`"),
+                errno,
+            }),
         }
     }
 
     /// Hides `path`, if it is there: a folder under an empty read-only one, anything else under the host's null device.
     fn mask(&mut self, path: &str) -> Result<()> {
         let context = || format!("mask `{path}`");
-        let Some(place) = self.existing(path)? else { return Ok(()) };
+        let Some(place) = self.existing(path)? else {
+            return Ok(());
+        };
         let change = Change {
             set: Attributes::RDONLY.with(Attributes::NOSUID).with(Attributes::NOEXEC),
             propagation: Some(Propagation::Private),
@@ -310,12 +396,15 @@ impl Tree {
             let genuine = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
                 && stat.st_rdev == rustix::fs::makedev(1, 3);
             if !genuine {
-                return Err(Error::Unsupported("the host's /dev/null is not the null device".to_owned()));
+                return Err(Error::Unsupported(
+                    "the host's /dev/null is not the null device".to_owned(),
+                ));
             }
             return attach(&null, place.as_fd()).during(context);
         }
         if let Some(mask) = &self.mask {
-            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+            let flags =
+                OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
             let copy = open_tree(mask, c"", flags).during(context)?;
             return attach(&copy, place.as_fd()).during(context);
         }
@@ -334,14 +423,23 @@ impl Tree {
     /// Covers `path`, if it is there, with itself read-only.
     fn read_only(&self, path: &str) -> Result<()> {
         let context = || format!("make `{path}` read-only");
-        let Some(place) = self.existing(path)? else { return Ok(()) };
+        let Some(place) = self.existing(path)? else {
+            return Ok(());
+        };
         let flags = OpenTreeFlags::OPEN_TREE_CLONE
             | OpenTreeFlags::OPEN_TREE_CLOEXEC
             | OpenTreeFlags::AT_EMPTY_PATH
             | OpenTreeFlags::AT_RECURSIVE;
         let copy = open_tree(&place, c"", flags).during(context)?;
-        let set = Attributes::RDONLY.with(Attributes::NOSUID).with(Attributes::NODEV).with(Attributes::NOEXEC);
-        let change = Change { set, recursive: true, ..Change::default() };
+        let set = Attributes::RDONLY
+            .with(Attributes::NOSUID)
+            .with(Attributes::NODEV)
+            .with(Attributes::NOEXEC);
+        let change = Change {
+            set,
+            recursive: true,
+            ..Change::default()
+        };
         set_attributes(&copy, c"", &change).during(context)?;
         attach(&copy, place.as_fd()).during(context)
     }
@@ -352,7 +450,10 @@ impl Tree {
         match self.open(path, OFlags::PATH | OFlags::NOFOLLOW, true) {
             Ok(fd) => Ok(Some(fd)),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-            Err(errno) => Err(Error::System { act: format!("protect `{path}`"), errno }),
+            Err(errno) => Err(Error::System {
+                act: format!("protect `{path}`"),
+                errno,
+            }),
         }
     }
 
@@ -361,12 +462,32 @@ impl Tree {
         match self.open(path, OFlags::PATH | OFlags::DIRECTORY, strict) {
             Err(Errno::NOENT) => {}
             Ok(fd) => return Ok(fd),
-            Err(errno) => return Err(Error::System { act: format!("open `{path}` in the container"), errno }),
+            Err(errno) => {
+                return Err(Error::System {
+                    act: format!("open `{path}` in the container"),
+                    errno,
+                });
+            }
         }
         let act = || format!("make folder `{path}` in the container");
+        // Mostly the last part alone is missing.
+        if let Some((parent, name)) = path
+            .trim_end_matches('/')
+            .rsplit_once('/')
+            .filter(|(p, _)| !p.is_empty())
+            && let Ok(parent) = self.open(parent, OFlags::PATH | OFlags::DIRECTORY, strict)
+            && rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)).is_ok()
+        {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            return rustix::fs::openat(&parent, name, flags, Mode::empty()).during(act);
+        }
         let mut at = String::new();
         for part in path.split('/').filter(|p| !p.is_empty()) {
-            let parent = if at.is_empty() { None } else { Some(self.open(&at, OFlags::PATH, strict).during(act)?) };
+            let parent = if at.is_empty() {
+                None
+            } else {
+                Some(self.open(&at, OFlags::PATH, strict).during(act)?)
+            };
             let parent = parent.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
             at = format!("{at}/{part}");
             match rustix::fs::mkdirat(parent, part, Mode::from_raw_mode(0o755)) {

@@ -92,10 +92,13 @@ const DEV_LINKS: [(&str, &str); 6] = [
 pub fn plan(container: &Container) -> (Vec<MountOp>, Vec<HostPath>) {
     let mut ops = vec![MountOp::Root(container.rootfs.clone())];
     let mut sources = Vec::new();
-    for mount in &container.mounts {
+    for mount in container.mounts.iter().filter(|m| m.source != Source::Cgroup) {
         ops.push(one(mount, &mut sources));
     }
-    let own_dev = container.mounts.iter().any(|m| m.target == "/dev" && matches!(m.source, Source::Filesystem { .. }));
+    let own_dev = container
+        .mounts
+        .iter()
+        .any(|m| m.target == "/dev" && matches!(m.source, Source::Filesystem { .. }));
     if own_dev {
         for (path, target) in DEV_LINKS {
             ops.push(MountOp::Symlink { path, target });
@@ -103,14 +106,24 @@ pub fn plan(container: &Container) -> (Vec<MountOp>, Vec<HostPath>) {
     }
     for device in &container.devices {
         if container.bind_devices {
-            sources.push(HostPath { path: device.host_path.clone(), recursive: false });
-            ops.push(MountOp::BindNode { source: sources.len() - 1, target: device.path.clone() });
+            sources.push(HostPath {
+                path: device.host_path.clone(),
+                recursive: false,
+            });
+            ops.push(MountOp::BindNode {
+                source: sources.len() - 1,
+                target: device.path.clone(),
+            });
         } else {
             ops.push(MountOp::Node(device.clone()));
         }
     }
     ops.extend(container.readonly_paths.iter().cloned().map(MountOp::ReadOnly));
     ops.extend(container.masked_paths.iter().cloned().map(MountOp::Mask));
+    // Last, because init must wait for its cgroups and may make everything else before.
+    for mount in container.mounts.iter().filter(|m| m.source == Source::Cgroup) {
+        ops.push(one(mount, &mut sources));
+    }
     if container.readonly_rootfs {
         ops.push(MountOp::ReadOnlyRoot);
     }
@@ -120,7 +133,9 @@ pub fn plan(container: &Container) -> (Vec<MountOp>, Vec<HostPath>) {
 fn one(mount: &Mount, sources: &mut Vec<HostPath>) -> MountOp {
     let target = mount.target.clone();
     match &mount.source {
-        Source::Filesystem { kind, source, options, .. } => MountOp::Filesystem {
+        Source::Filesystem {
+            kind, source, options, ..
+        } => MountOp::Filesystem {
             kind: kind.clone(),
             source: source.clone(),
             options: options.clone(),
@@ -128,7 +143,10 @@ fn one(mount: &Mount, sources: &mut Vec<HostPath>) -> MountOp {
             set: mount.set,
         },
         Source::Bind { path, recursive } => {
-            sources.push(HostPath { path: path.clone(), recursive: *recursive });
+            sources.push(HostPath {
+                path: path.clone(),
+                recursive: *recursive,
+            });
             MountOp::Bind {
                 source: sources.len() - 1,
                 target,

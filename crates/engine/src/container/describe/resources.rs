@@ -82,9 +82,8 @@ fn check(host: &HostConfig) -> Result<()> {
     if host.nano_cpus > 0 && (host.cpu_quota != 0 || host.cpu_period != 0) {
         return refuse("Conflicting options: Nano CPUs and CPU Period/Quota cannot both be set");
     }
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let most = i64::try_from(cpus).unwrap_or(1).saturating_mul(1_000_000_000);
-    if host.nano_cpus < 0 || host.nano_cpus > most.max(host_cpus()) {
+    if host.nano_cpus < 0 || (host.nano_cpus > 0 && host.nano_cpus > host_cpus()) {
+        let cpus = host_cpus() / 1_000_000_000;
         return Err(Error::Invalid(format!(
             "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
         )));
@@ -101,7 +100,7 @@ fn check(host: &HostConfig) -> Result<()> {
     Ok(())
 }
 
-/// All processors of the host in billionths: this process itself may be bound to fewer.
+/// All processors of the host in billionths, whatever this process itself is bound to.
 fn host_cpus() -> i64 {
     let text = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
     let last = text
