@@ -45,7 +45,8 @@ pub(crate) fn enter(run_root: &Path) -> Result<()> {
         return unshare(NEW_MOUNT).map_err(refused);
     }
     make()?;
-    let _ = members.set_len(0);
+    // A list that cannot be emptied only names processes that are gone.
+    let _ = members.set_len(0).and_then(|()| members.rewind());
     note_self(&mut members);
     Ok(())
 }

@@ -9,6 +9,7 @@ mod flood;
 mod isolation;
 mod lifecycle;
 mod limit;
+mod membership;
 mod network;
 mod pull;
 mod query;
