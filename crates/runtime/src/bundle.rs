@@ -109,7 +109,7 @@ impl Bundle {
             .process()
             .as_ref()
             .ok_or_else(|| invalid("config lacks `process`"))?;
-        let mut process = process(spec_process, &mut warnings)?;
+        let mut process = process(spec_process, !matches!(namespaces.user, Namespace::Host), &mut warnings)?;
         process.seccomp = seccomp(spec, process.capabilities.bounding, host)?;
         let hostname = spec.hostname().clone().filter(|name| !name.is_empty());
         let domainname = spec.domainname().clone().filter(|name| !name.is_empty());

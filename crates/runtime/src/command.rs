@@ -105,8 +105,6 @@ const GLOBAL: &[Flag] = &[
     Flag::value(&["root"]),
     Flag::value(&["log"]),
     Flag::value(&["log-format"]),
-    Flag::value(&["rootless"]),
-    Flag::value(&["criu"]),
     Flag::switch(&["debug"]),
     Flag::switch(&["systemd-cgroup"]),
     Flag::switch(&["version", "v"]),

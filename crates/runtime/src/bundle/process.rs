@@ -8,11 +8,15 @@ use crate::container::{Capabilities, Filter, Limit, Process, User};
 use crate::error::{Error, Result};
 use crate::seccomp;
 
-/// Understands a process.
+/// Understands a process; `user_namespace` says whether its container has one of its own.
 ///
 /// # Errors
 /// If it is malformed, or asks for what hull does not do.
-pub(crate) fn process(spec: &oci_spec::runtime::Process, warnings: &mut Vec<String>) -> Result<Process> {
+pub(crate) fn process(
+    spec: &oci_spec::runtime::Process,
+    user_namespace: bool,
+    warnings: &mut Vec<String>,
+) -> Result<Process> {
     let user = spec.user();
     if user.username().as_ref().is_some_and(|name| !name.is_empty()) {
         return Err(Error::Unsupported(
@@ -47,7 +51,7 @@ pub(crate) fn process(spec: &oci_spec::runtime::Process, warnings: &mut Vec<Stri
         },
         terminal: spec.terminal().unwrap_or(false),
         console_size: size,
-        capabilities: capabilities(spec, warnings),
+        capabilities: capabilities(spec, user_namespace, warnings),
         no_new_privileges: spec.no_new_privileges().unwrap_or(false),
         limits: limits(spec)?,
         oom_score_adj: spec.oom_score_adj(),
@@ -61,11 +65,12 @@ pub(crate) fn process(spec: &oci_spec::runtime::Process, warnings: &mut Vec<Stri
 }
 
 /// The sets of a config, without what this process cannot give: the spec has that warned of and left out.
-fn capabilities(spec: &oci_spec::runtime::Process, warnings: &mut Vec<String>) -> Capabilities {
+fn capabilities(spec: &oci_spec::runtime::Process, user_namespace: bool, warnings: &mut Vec<String>) -> Capabilities {
     let Some(sets) = spec.capabilities() else {
         return Capabilities::default();
     };
-    let available = available();
+    // In a user namespace of its own the container can have all.
+    let available = if user_namespace { Set::ALL } else { available() };
     let mut missing = Set::EMPTY;
     let mut bits = |set: &Option<oci_spec::runtime::Capabilities>| {
         let set: Set = set

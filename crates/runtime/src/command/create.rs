@@ -72,6 +72,11 @@ pub(super) fn run(caller: &mut Caller<'_>, global: &Global, args: &Arguments) ->
 fn make(caller: &mut Caller<'_>, global: &Global, args: &Arguments, detach: bool) -> Outcome<Made> {
     let id = &args.rest[0];
     refuse(args)?;
+    if !rustix::process::geteuid().is_root() {
+        return Err(Failure::new(
+            "a user other than root needs a user namespace to make containers in: try `unshare -Ur hull-runtime ...`",
+        ));
+    }
     let folder = Path::new(args.value("bundle").unwrap_or("."));
     let mut bundle = Bundle::open(folder, &Host::here())?;
     for warning in &bundle.warnings {
@@ -138,11 +143,19 @@ fn fill(
         .cgroup
         .clone()
         .unwrap_or_else(|| ("hull".to_owned(), id.to_owned()));
-    let plan = cgroup::plan(&cgroup::detect(), &place.0, &place.1, &bundle.resources)?;
+    let mut plan = cgroup::plan(&cgroup::detect(), &place.0, &place.1, &bundle.resources)?;
     let mut state = describe(id, &bundle, &plan, place)?;
     // Before anything is made on the host, so that a later `delete` knows what to look for.
     state.save(folder)?;
-    cgroup::create(&plan)?;
+    match cgroup::create(&plan) {
+        // Without the host's root, and with nothing to limit, a container without a cgroup of its own does as well.
+        Err(e) if e.kind() == hull_spec::ErrorKind::Denied && Host::here().user_namespace && is_free(&bundle) => {
+            plan = cgroup::Plan::default();
+            state.cgroups.clear();
+            state.save(folder)?;
+        }
+        made => made?,
+    }
     let listener = state::listen(folder).map_err(|e| Failure::new(format!("cannot make the start socket: {e}")))?;
     let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
     let (ours, theirs) = pair.map_err(|e| Failure::new(format!("cannot make a socket pair: {e}")))?;
@@ -205,6 +218,11 @@ fn fill(
         starting,
         console,
     })
+}
+
+/// Whether a config asks for no limit and for no place of its own.
+fn is_free(bundle: &Bundle) -> bool {
+    bundle.cgroup.is_none() && bundle.resources == cgroup::Resources::default()
 }
 
 /// The state of a container that is about to be made.

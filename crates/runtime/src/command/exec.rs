@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rustix::fs::{Mode, OFlags};
 
 use super::arguments::{Arguments, Flag};
@@ -97,16 +97,24 @@ fn process(caller: &mut Caller<'_>, global: &Global, args: &Arguments, folder: &
         .process()
         .as_ref()
         .ok_or_else(|| Failure::new("the config lacks `process`"))?;
+    let namespaces = spec
+        .linux()
+        .iter()
+        .filter_map(|linux| linux.namespaces().as_ref())
+        .flatten();
+    let user_namespace = namespaces
+        .into_iter()
+        .any(|namespace| namespace.typ() == LinuxNamespaceType::User);
     let mut warnings = Vec::new();
     let mut process = match args.value("process").filter(|path| !path.is_empty()) {
         Some(path) => {
             let text = std::fs::read(path).map_err(|e| Failure::new(format!("cannot read `{path}`: {e}")))?;
             let given: oci_spec::runtime::Process =
                 serde_json::from_slice(&text).map_err(|e| Failure::new(format!("`{path}` is no OCI process: {e}")))?;
-            bundle::process(&given, &mut warnings)?
+            bundle::process(&given, user_namespace, &mut warnings)?
         }
         None => {
-            let mut process = bundle::process(own, &mut warnings)?;
+            let mut process = bundle::process(own, user_namespace, &mut warnings)?;
             if args.rest.len() < 2 {
                 return Err(Failure::new("process args cannot be empty"));
             }

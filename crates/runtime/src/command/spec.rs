@@ -65,34 +65,14 @@ pub(crate) fn example() -> Value {
     })
 }
 
-/// For a user without privileges: a user namespace with that user as its root, and nothing that needs more.
+/// For the root of a user namespace that maps one user (`unshare -Ur`): no limits, and no group but that user's.
 fn make_rootless(config: &mut Value) {
-    let linux = &mut config["linux"];
-    if let Some(namespaces) = linux["namespaces"].as_array_mut() {
-        namespaces.retain(|namespace| namespace["type"] != "network");
-        namespaces.push(json!({ "type": "user" }));
-    }
-    let uid = rustix::process::geteuid().as_raw();
-    let gid = rustix::process::getegid().as_raw();
-    linux["uidMappings"] = json!([{ "containerID": 0, "hostID": uid, "size": 1 }]);
-    linux["gidMappings"] = json!([{ "containerID": 0, "hostID": gid, "size": 1 }]);
-    if let Some(linux) = linux.as_object_mut() {
+    if let Some(linux) = config["linux"].as_object_mut() {
         linux.remove("resources");
     }
-    let Some(mounts) = config["mounts"].as_array_mut() else {
-        return;
-    };
-    for mount in mounts {
-        if mount["destination"] == "/sys" {
-            // The network namespace is the host's, so a new sysfs is not this user's to mount.
-            *mount = mount_sys();
-        }
+    for mount in config["mounts"].as_array_mut().into_iter().flatten() {
         if let Some(options) = mount["options"].as_array_mut() {
             options.retain(|option| option != "gid=5");
         }
     }
-}
-
-fn mount_sys() -> Value {
-    mount("/sys", "none", "/sys", &["rbind", "nosuid", "noexec", "nodev", "ro"])
 }

@@ -322,7 +322,8 @@ fn privileged_limits_are_set_and_changed() {
 #[test]
 fn privileged_what_cannot_be_made_leaves_nothing() {
     let Some(bench) = Bench::new() else { return };
-    let edits: [(&str, fn(&mut Value), &str); 14] = [
+    type Edit = fn(&mut Value);
+    let edits: [(&str, Edit, &str); 14] = [
         (
             "program",
             |s| s["process"]["args"] = json!(["nosuch"]),

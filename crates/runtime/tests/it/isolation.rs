@@ -139,3 +139,47 @@ fn privileged_only_the_descriptors_asked_for_are_kept() {
     // The tests' own runner may leave some more open, but not so many.
     run("500", &unique("fd3")).fails(1).says("is not open");
 }
+
+#[test]
+fn privileged_a_user_without_privileges_runs_a_bundle() {
+    let Some(bench) = Bench::new() else { return };
+    let Some(unshare) = hull_testkit::require_program("unshare") else {
+        return;
+    };
+    let id = unique("rootless");
+    let bundle = bench.bundle("b", "id -u; cat /proc/self/uid_map; exit 6", |spec| {
+        spec["linux"].as_object_mut().unwrap().remove("resources");
+        for mount in spec["mounts"].as_array_mut().unwrap() {
+            mount["options"]
+                .as_array_mut()
+                .unwrap()
+                .retain(|option| option != "gid=5");
+        }
+    });
+    let user = 54321;
+    // Its files are the user's, and what is above them can be passed through.
+    for path in [bench.path(""), bundle.clone(), bundle.join("rootfs")] {
+        std::os::unix::fs::chown(&path, Some(user), Some(user)).unwrap();
+    }
+    let state = bench.path("own-state");
+    let program = bench.path("hull-runtime");
+    std::fs::copy(bench.command(&[]).get_program(), &program).unwrap();
+    let run = |wrapped: bool| {
+        let mut command = if wrapped {
+            Command::new(&unshare)
+        } else {
+            Command::new(&program)
+        };
+        if wrapped {
+            command.args(["-Ur", program.to_str().unwrap()]);
+        }
+        command
+            .arg("--root")
+            .arg(&state)
+            .args(["run", "--bundle", bundle.to_str().unwrap(), &id]);
+        Run::of(command.uid(user).gid(user).stdin(std::process::Stdio::null()))
+    };
+    let words = run(true).fails(6).stdout;
+    assert_eq!(words.split_whitespace().collect::<Vec<_>>(), ["0", "0", "54321", "1"]);
+    run(false).fails(1).says("unshare -Ur");
+}
