@@ -3,6 +3,7 @@
 //! A command's file under `command/` exports a `COMMAND` (its table of flags and its place in help) and a
 //! `run(args, ctx)`. `main` looks its name up here and reads that one table.
 
+mod attach;
 mod catalog;
 mod create;
 mod exec;

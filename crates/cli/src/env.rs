@@ -58,6 +58,11 @@ impl Variable {
     }
 }
 
+/// The whole environment, for the program whose init this process is.
+pub(crate) fn all() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os()
+}
+
 /// A variable of the user's own, which `-e NAME` passes on.
 pub(crate) fn passed_on(name: &str) -> Option<String> {
     // Names with `=` or NUL cannot be in the environment, and asking for them would panic.

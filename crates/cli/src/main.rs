@@ -45,6 +45,9 @@ fn main() -> ExitCode {
         let args: Vec<OsString> = args.collect();
         return ExitCode::from(oci_runtime::run(&args));
     }
+    if program == hull_runtime::reaper::NAME && std::process::id() == 1 {
+        return ExitCode::from(hull_runtime::reaper::main(args.collect(), env::all()));
+    }
     // As `docker` or by any other name it is hull.
     let outcome = dispatch::words(args).and_then(dispatch::dispatch);
     ExitCode::from(outcome.unwrap_or_else(|failure| failure.report()))

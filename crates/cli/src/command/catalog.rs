@@ -1,7 +1,8 @@
 //! All commands: those that work, and those that Docker has and hull has not yet.
 
 use super::{
-    Command, create, exec, images, info, inspect, kill, logs, ps, pull, rm, rmi, run, start, stop, version, wait,
+    Command, attach, create, exec, images, info, inspect, kill, logs, ps, pull, rm, rmi, run, start, stop, version,
+    wait,
 };
 
 /// All commands that work, in the order of help.
@@ -13,6 +14,7 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &images::COMMAND,
     &version::COMMAND,
     &info::COMMAND,
+    &attach::COMMAND,
     &create::COMMAND,
     &start::COMMAND,
     &stop::COMMAND,
@@ -57,7 +59,6 @@ pub(crate) const COMMON: &[&str] = &["run", "exec", "ps", "pull", "images", "ver
 /// Commands of Docker that are not there yet. They are refused by name, so that nobody takes the refusal for a typing
 /// error.
 pub(crate) const MISSING: &[&str] = &[
-    "attach",
     "build",
     "builder",
     "buildx",
@@ -97,7 +98,6 @@ pub(crate) const MISSING: &[&str] = &[
     "unpause",
     "update",
     "volume",
-    "container attach",
     "container commit",
     "container cp",
     "container diff",

@@ -95,7 +95,13 @@ fn privileged_the_detach_keys_leave_it_running() {
         assert!(exit_code(&mut session).contains(", 0)"));
         assert!(!is_raw(&master));
         assert_eq!(host.ok(["inspect", "-f", "{{.State.Running}}", "box"]), "true");
-        host.ok(["rm", "-f", "box"]);
+        // It can be attached to again, and ends when its shell does.
+        let mut session = terminal(&host, "attach box");
+        session.send_line("echo got-$((40 + 2)); exit 6").unwrap();
+        session.exp_string("got-42").unwrap();
+        assert!(exit_code(&mut session).contains(", 6)"));
+        host.hull(["attach", "box"]).fails(1).says("start it first");
+        host.ok(["rm", "box"]);
     }
 }
 
