@@ -235,7 +235,10 @@ pub enum User {
 
 impl Default for User {
     fn default() -> Self {
-        Self::Named { user: String::new(), groups: Vec::new() }
+        Self::Named {
+            user: String::new(),
+            groups: Vec::new(),
+        }
     }
 }
 
@@ -312,7 +315,9 @@ impl Namespaces {
             (&self.uts, namespace_flag::NEWUTS),
             (&self.user, namespace_flag::NEWUSER),
         ];
-        bits.iter().filter(|(n, _)| n.is_new()).fold(namespace_flag::NEWNS, |flags, (_, bit)| flags | bit)
+        bits.iter()
+            .filter(|(n, _)| n.is_new())
+            .fold(namespace_flag::NEWNS, |flags, (_, bit)| flags | bit)
     }
 }
 

@@ -48,13 +48,9 @@ pub struct Starting {
 /// # Errors
 /// What the kernel says to `clone3`, and whatever stops init: see [`Starting::wait`].
 pub fn create(container: &Container, setup: Setup<'_>) -> Result<Starting> {
-    let (ours, theirs) = rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .during(|| "make a socket pair".to_owned())?;
+    let (ours, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .during(|| "make a socket pair".to_owned())?;
     let unified = setup.cgroups.folders.first().filter(|_| setup.cgroups.is_unified());
     let cgroup = match unified {
         Some(folder) => {
@@ -74,7 +70,11 @@ pub fn create(container: &Container, setup: Setup<'_>) -> Result<Starting> {
         Fork::Parent(child) => {
             drop(theirs);
             let program = container.process.args.first().cloned().unwrap_or_default();
-            Ok(Starting { child, sync: ours, program })
+            Ok(Starting {
+                child,
+                sync: ours,
+                program,
+            })
         }
         Fork::Child => {
             drop(ours);
@@ -103,7 +103,10 @@ fn clone_error(errno: Errno, container: &Container) -> Error {
         Errno::NOSPC => " (a limit of namespaces is reached: see the sysctls user.max_*_namespaces)",
         _ => "",
     };
-    Error::System { act: format!("make the container's namespaces{hint}"), errno }
+    Error::System {
+        act: format!("make the container's namespaces{hint}"),
+        errno,
+    }
 }
 
 impl Starting {
@@ -117,11 +120,20 @@ impl Starting {
         }
         let pid = self.child.pid.as_raw_nonzero();
         let lines = |maps: &[IdMap]| {
-            maps.iter().map(|m| format!("{} {} {}\n", m.inside, m.outside, m.count)).collect::<String>()
+            maps.iter()
+                .map(|m| format!("{} {} {}\n", m.inside, m.outside, m.count))
+                .collect::<String>()
         };
-        for (file, maps) in [("uid_map", &container.namespaces.uid_maps), ("gid_map", &container.namespaces.gid_maps)] {
+        for (file, maps) in [
+            ("uid_map", &container.namespaces.uid_maps),
+            ("gid_map", &container.namespaces.gid_maps),
+        ] {
             let path = PathBuf::from(format!("/proc/{pid}/{file}"));
-            cgroup::put(&path, &lines(maps)).map_err(|errno| Error::Path { act: "write", path, errno })?;
+            cgroup::put(&path, &lines(maps)).map_err(|errno| Error::Path {
+                act: "write",
+                path,
+                errno,
+            })?;
         }
         Ok(())
     }
@@ -133,7 +145,10 @@ impl Starting {
     pub fn proceed(&self) -> Result<()> {
         match rustix::net::send(&self.sync, b"G", SendFlags::NOSIGNAL) {
             Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
-            Err(errno) => Err(Error::System { act: "speak to the container's init".to_owned(), errno }),
+            Err(errno) => Err(Error::System {
+                act: "speak to the container's init".to_owned(),
+                errno,
+            }),
         }
     }
 
@@ -173,7 +188,10 @@ impl Starting {
         match past_reset(|| rustix::net::recv(&self.sync, &mut buffer[..], RecvFlags::empty())) {
             Ok((0, _)) | Err(Errno::CONNRESET) => Ok(()),
             Ok((n, _)) => Err(finish::received(&buffer[..n], &self.program)),
-            Err(errno) => Err(Error::System { act: "hear from the container's init".to_owned(), errno }),
+            Err(errno) => Err(Error::System {
+                act: "hear from the container's init".to_owned(),
+                errno,
+            }),
         }
     }
 

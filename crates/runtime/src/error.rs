@@ -106,16 +106,16 @@ pub fn describe(errno: Errno) -> String {
     let text = std::io::Error::from_raw_os_error(errno.raw_os_error()).to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+    chars
+        .next()
+        .map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
 pub(crate) fn kind_of(errno: Errno) -> ErrorKind {
     match errno {
         Errno::NOENT | Errno::NODEV | Errno::SRCH => ErrorKind::NotFound,
         Errno::ACCESS | Errno::PERM | Errno::ROFS => ErrorKind::Denied,
-        Errno::NOSPC | Errno::DQUOT | Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::AGAIN => {
-            ErrorKind::Exhausted
-        }
+        Errno::NOSPC | Errno::DQUOT | Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::AGAIN => ErrorKind::Exhausted,
         Errno::NOSYS | Errno::OPNOTSUPP => ErrorKind::Unsupported,
         Errno::EXIST | Errno::BUSY => ErrorKind::Conflict,
         Errno::INVAL | Errno::NOTDIR | Errno::ISDIR | Errno::LOOP | Errno::NAMETOOLONG => ErrorKind::Invalid,

@@ -71,8 +71,15 @@ pub fn exec(target: &Target<'_>, process: &Process, io: Io) -> Result<Joined> {
             (Err(slave), Some(master))
         }
     };
-    let unified = target.cgroups.first().filter(|c| cgroup::is_unified(c)).and(entries.first());
-    let request = Request { cgroup: unified.map(AsFd::as_fd), ..Request::default() };
+    let unified = target
+        .cgroups
+        .first()
+        .filter(|c| cgroup::is_unified(c))
+        .and(entries.first());
+    let request = Request {
+        cgroup: unified.map(AsFd::as_fd),
+        ..Request::default()
+    };
     let child = match clone3(&request).during(|| "make a process".to_owned())? {
         Fork::Parent(child) => child,
         Fork::Child => {
@@ -98,7 +105,10 @@ pub fn exec(target: &Target<'_>, process: &Process, io: Io) -> Result<Joined> {
             );
             Err(finish::received(&buffer[..n], program))
         }
-        Err(errno) => Err(Error::System { act: "hear from the new process".to_owned(), errno }),
+        Err(errno) => Err(Error::System {
+            act: "hear from the new process".to_owned(),
+            errno,
+        }),
     }
 }
 
@@ -132,8 +142,11 @@ fn open_cgroups(cgroups: &[PathBuf]) -> Result<Vec<OwnedFd>> {
         } else {
             (cgroup::entry_file(cgroup), OFlags::WRONLY)
         };
-        rustix::fs::open(&path, flags | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| Error::Path { act: "open cgroup", path, errno })
+        rustix::fs::open(&path, flags | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| Error::Path {
+            act: "open cgroup",
+            path,
+            errno,
+        })
     };
     cgroups.iter().map(open).collect()
 }

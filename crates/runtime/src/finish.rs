@@ -38,6 +38,8 @@ pub(crate) struct Prepared {
     environment: Vec<CString>,
     program: CString,
     arguments: Vec<CString>,
+    /// With `--init`: our own executable, out of the container's reach.
+    pub(crate) sealed: Option<OwnedFd>,
 }
 
 /// Resolves the user, enters the working directory and finds the program. Root is already the container's.
@@ -53,6 +55,7 @@ pub(crate) fn prepare(process: &Process) -> Result<Prepared> {
     enter_folder(process)?;
     Ok(Prepared {
         program: CString::default(),
+        sealed: None,
         environment: c_strings(&env, "environment")?,
         arguments: c_strings(&process.args, "argument")?,
         identity,
@@ -60,9 +63,8 @@ pub(crate) fn prepare(process: &Process) -> Result<Prepared> {
 }
 
 fn c_strings(texts: &[String], what: &str) -> Result<Vec<CString>> {
-    let convert = |text: &String| {
-        CString::new(text.as_str()).map_err(|_| Error::Invalid(format!("an {what} holds a NUL byte")))
-    };
+    let convert =
+        |text: &String| CString::new(text.as_str()).map_err(|_| Error::Invalid(format!("an {what} holds a NUL byte")));
     texts.iter().map(convert).collect()
 }
 
@@ -71,10 +73,19 @@ fn resolve_user(user: &User) -> Result<Identity> {
         User::Ids { uid, gid, groups } => {
             let passwd = accounts("/etc/passwd");
             let home = identity::resolve(&uid.to_string(), &[], &passwd, "").map(|i| i.home);
-            Ok(Identity { uid: *uid, gid: *gid, groups: groups.clone(), home: home.unwrap_or_else(|_| "/".to_owned()) })
+            Ok(Identity {
+                uid: *uid,
+                gid: *gid,
+                groups: groups.clone(),
+                home: home.unwrap_or_else(|_| "/".to_owned()),
+            })
         }
         User::Named { user, groups } => {
-            let group = if user.is_empty() && groups.is_empty() { String::new() } else { accounts("/etc/group") };
+            let group = if user.is_empty() && groups.is_empty() {
+                String::new()
+            } else {
+                accounts("/etc/group")
+            };
             let mut found = identity::resolve(user, groups, &accounts("/etc/passwd"), &group)?;
             if user.is_empty() && groups.is_empty() {
                 found.groups = identity::resolve("", &[], &accounts("/etc/passwd"), &accounts("/etc/group"))?.groups;
@@ -103,9 +114,15 @@ fn accounts(path: &str) -> String {
 /// Enters the working directory as root, through no magic link: `/proc/self/fd/7` as a working directory would be a
 /// folder of the host that a descriptor still refers to (CVE-2024-21626).
 fn enter_folder(process: &Process) -> Result<()> {
-    let cwd = if process.cwd.is_empty() { "/" } else { process.cwd.as_str() };
+    let cwd = if process.cwd.is_empty() {
+        "/"
+    } else {
+        process.cwd.as_str()
+    };
     if !cwd.starts_with('/') {
-        return Err(Error::Invalid(format!("the working directory `{cwd}` is invalid, it needs to be an absolute path")));
+        return Err(Error::Invalid(format!(
+            "the working directory `{cwd}` is invalid, it needs to be an absolute path"
+        )));
     }
     let resolve = ResolveFlags::NO_MAGICLINKS | ResolveFlags::IN_ROOT;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -119,7 +136,12 @@ fn enter_folder(process: &Process) -> Result<()> {
                 let parent = open(&at).during(act)?;
                 match rustix::fs::mkdirat(&parent, part, Mode::from_raw_mode(0o755)) {
                     Ok(()) | Err(Errno::EXIST) => {}
-                    Err(errno) => return Err(Error::System { act: format!("make working directory `{cwd}`"), errno }),
+                    Err(errno) => {
+                        return Err(Error::System {
+                            act: format!("make working directory `{cwd}`"),
+                            errno,
+                        });
+                    }
                 }
                 at = format!("{}/{part}", at.trim_end_matches('/'));
             }
@@ -170,8 +192,17 @@ fn try_become(
             install(filter)?;
         }
     }
-    let errno = launcher.exec(&prepared.program, &prepared.arguments, &prepared.environment);
-    Err(Error::System { act: "start the sealed launcher".to_owned(), errno })
+    let (act, errno) = match &prepared.sealed {
+        Some(executable) => {
+            let arguments = crate::reaper::arguments(error_fd, &prepared.program, &prepared.arguments);
+            ("start the init", exec::execve_fd(executable.as_fd(), &arguments, &prepared.environment))
+        }
+        None => {
+            let errno = launcher.exec(&prepared.program, &prepared.arguments, &prepared.environment);
+            ("start the sealed launcher", errno)
+        }
+    };
+    Err(Error::System { act: act.to_owned(), errno })
 }
 
 fn install(filter: &crate::container::Filter) -> Result<()> {
@@ -218,7 +249,10 @@ fn drop_bounding(capabilities: Capabilities) -> Result<()> {
 
 /// The last capability that this kernel knows: CAP_CHECKPOINT_RESTORE (Linux 5.9) or later.
 fn last_capability() -> u32 {
-    (40..63).take_while(|&c| prctl::has_bounding(c).is_some()).last().unwrap_or(40)
+    (40..63)
+        .take_while(|&c| prctl::has_bounding(c).is_some())
+        .last()
+        .unwrap_or(40)
 }
 
 /// Changes the IDs, then the capabilities. `between` runs when the filter must: the IDs are set, CAP_SYS_ADMIN is not
@@ -236,7 +270,10 @@ fn become_user(identity: &Identity, process: &Process, between: impl FnOnce() ->
         Errno::INVAL => Error::Invalid(format!(
             "{what} ID {id} is not mapped in this user namespace: give its user more IDs in /etc/subuid and /etc/subgid"
         )),
-        errno => Error::System { act: format!("become {what} {id}"), errno },
+        errno => Error::System {
+            act: format!("become {what} {id}"),
+            errno,
+        },
     };
     rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(|e| unmapped(e, "group", identity.gid))?;
     prctl::keep_capabilities(true).during(|| "keep capabilities".to_owned())?;
@@ -248,8 +285,12 @@ fn become_user(identity: &Identity, process: &Process, between: impl FnOnce() ->
     between()?;
     let wanted = process.capabilities;
     // Docker gives a non-root user no capability but the ambient ones; the exec drops them by the kernel's own rule.
-    prctl::set_capabilities(wanted.effective & permitted, wanted.permitted & permitted, wanted.inheritable)
-        .during(|| "set the capabilities".to_owned())?;
+    prctl::set_capabilities(
+        wanted.effective & permitted,
+        wanted.permitted & permitted,
+        wanted.inheritable,
+    )
+    .during(|| "set the capabilities".to_owned())?;
     prctl::clear_ambient().during(|| "clear the ambient capabilities".to_owned())?;
     for capability in (0..64).filter(|c| wanted.ambient & (1 << c) != 0) {
         prctl::raise_ambient(capability).during(|| format!("raise ambient capability {capability}"))?;
@@ -259,29 +300,45 @@ fn become_user(identity: &Identity, process: &Process, between: impl FnOnce() ->
 
 /// Finds the program as a shell would, with the errors that Docker shows.
 pub(crate) fn find_program(name: &str, environment: &[CString]) -> Result<CString> {
-    let to_c = |path: &str| {
-        CString::new(path).map_err(|_| Error::Invalid("the program's name holds a NUL byte".to_owned()))
-    };
+    let to_c =
+        |path: &str| CString::new(path).map_err(|_| Error::Invalid("the program's name holds a NUL byte".to_owned()));
     let program = name.to_owned();
     if name.is_empty() {
-        return Err(Error::NotFound { program, reason: "executable file not found in $PATH".to_owned() });
+        return Err(Error::NotFound {
+            program,
+            reason: "executable file not found in $PATH".to_owned(),
+        });
     }
     if name.contains('/') {
         return match executable(name) {
             Ok(()) => to_c(name),
-            Err(Errno::NOENT) => {
-                Err(Error::NotFound { reason: format!("stat {name}: no such file or directory"), program })
-            }
-            Err(Errno::NOTDIR) => Err(Error::NotFound { reason: format!("stat {name}: not a directory"), program }),
-            Err(Errno::ISDIR) => Err(Error::NotExecutable { program, reason: "is a directory".to_owned() }),
-            Err(errno) => Err(Error::NotExecutable { program, reason: crate::error::describe(errno) }),
+            Err(Errno::NOENT) => Err(Error::NotFound {
+                reason: format!("stat {name}: no such file or directory"),
+                program,
+            }),
+            Err(Errno::NOTDIR) => Err(Error::NotFound {
+                reason: format!("stat {name}: not a directory"),
+                program,
+            }),
+            Err(Errno::ISDIR) => Err(Error::NotExecutable {
+                program,
+                reason: "is a directory".to_owned(),
+            }),
+            Err(errno) => Err(Error::NotExecutable {
+                program,
+                reason: crate::error::describe(errno),
+            }),
         };
     }
     let path = environment.iter().find_map(|e| e.to_bytes().strip_prefix(b"PATH="));
     let path = path.map_or("", |p| std::str::from_utf8(p).unwrap_or_default());
     let mut denied = false;
     for folder in path.split(':') {
-        let candidate = if folder.is_empty() { format!("./{name}") } else { format!("{folder}/{name}") };
+        let candidate = if folder.is_empty() {
+            format!("./{name}")
+        } else {
+            format!("{folder}/{name}")
+        };
         match executable(&candidate) {
             Ok(()) => return to_c(&candidate),
             Err(Errno::ACCESS) => denied = true,
@@ -289,9 +346,15 @@ pub(crate) fn find_program(name: &str, environment: &[CString]) -> Result<CStrin
         }
     }
     if denied {
-        return Err(Error::NotExecutable { program, reason: "permission denied".to_owned() });
+        return Err(Error::NotExecutable {
+            program,
+            reason: "permission denied".to_owned(),
+        });
     }
-    Err(Error::NotFound { program, reason: "executable file not found in $PATH".to_owned() })
+    Err(Error::NotFound {
+        program,
+        reason: "executable file not found in $PATH".to_owned(),
+    })
 }
 
 fn executable(path: &str) -> rustix::io::Result<()> {
@@ -311,8 +374,14 @@ pub(crate) fn launch_error(program: &str, errno: Errno) -> Error {
             reason: "no such file or directory (is its interpreter in the image?)".to_owned(),
             program,
         },
-        Errno::NOEXEC => Error::NotExecutable { program, reason: "exec format error".to_owned() },
-        errno => Error::NotExecutable { program, reason: crate::error::describe(errno) },
+        Errno::NOEXEC => Error::NotExecutable {
+            program,
+            reason: "exec format error".to_owned(),
+        },
+        errno => Error::NotExecutable {
+            program,
+            reason: crate::error::describe(errno),
+        },
     }
 }
 
@@ -325,7 +394,11 @@ pub(crate) fn report(sync: BorrowedFd<'_>, error: &Error) {
     };
     let message = format!("E{tag}{program}\0{text}");
     let message = message.as_bytes();
-    let _ = rustix::net::send(sync, &message[..message.len().min(8000)], rustix::net::SendFlags::NOSIGNAL);
+    let _ = rustix::net::send(
+        sync,
+        &message[..message.len().min(8000)],
+        rustix::net::SendFlags::NOSIGNAL,
+    );
 }
 
 const KINDS: [(char, ErrorKind); 8] = [
@@ -340,7 +413,10 @@ const KINDS: [(char, ErrorKind); 8] = [
 ];
 
 fn kind_letter(kind: ErrorKind) -> char {
-    KINDS.iter().find(|(_, k)| *k == kind).map_or('7', |(letter, _)| *letter)
+    KINDS
+        .iter()
+        .find(|(_, k)| *k == kind)
+        .map_or('7', |(letter, _)| *letter)
 }
 
 /// Reads what [`report`] or the launcher sent; `program` is what was to be started.
@@ -356,11 +432,24 @@ pub(crate) fn received(message: &[u8], program: &str) -> Error {
     let tag = chars.next().unwrap_or('7');
     let (program, text) = chars.as_str().split_once('\0').unwrap_or(("", ""));
     match tag {
-        'N' => Error::NotFound { program: program.to_owned(), reason: text.to_owned() },
-        'X' => Error::NotExecutable { program: program.to_owned(), reason: text.to_owned() },
+        'N' => Error::NotFound {
+            program: program.to_owned(),
+            reason: text.to_owned(),
+        },
+        'X' => Error::NotExecutable {
+            program: program.to_owned(),
+            reason: text.to_owned(),
+        },
         tag => {
-            let kind = KINDS.iter().find(|(letter, _)| *letter == tag).map_or(ErrorKind::Internal, |(_, k)| *k);
-            Error::Init { message: text.to_owned(), errno: None, kind }
+            let kind = KINDS
+                .iter()
+                .find(|(letter, _)| *letter == tag)
+                .map_or(ErrorKind::Internal, |(_, k)| *k);
+            Error::Init {
+                message: text.to_owned(),
+                errno: None,
+                kind,
+            }
         }
     }
 }

@@ -37,7 +37,12 @@ fn users(text: &str) -> impl Iterator<Item = Passwd<'_>> {
         let uid = fields.next()?.parse().ok()?;
         let gid = fields.next()?.parse().ok()?;
         let _comment = fields.next();
-        Some(Passwd { name, uid, gid, home: fields.next().unwrap_or_default() })
+        Some(Passwd {
+            name,
+            uid,
+            gid,
+            home: fields.next().unwrap_or_default(),
+        })
     })
 }
 
@@ -47,7 +52,11 @@ fn groups(text: &str) -> impl Iterator<Item = Group<'_>> {
         let name = fields.next().filter(|n| !n.is_empty())?;
         let _password = fields.next()?;
         let gid = fields.next()?.parse().ok()?;
-        Some(Group { name, gid, members: fields.next().unwrap_or_default() })
+        Some(Group {
+            name,
+            gid,
+            members: fields.next().unwrap_or_default(),
+        })
     })
 }
 
@@ -77,14 +86,20 @@ pub fn resolve(user: &str, more: &[String], passwd: &str, group: &str) -> Result
             return Err(Error::Invalid("uids and gids must be in range 0-2147483647".to_owned()));
         }
         (None, None) => {
-            return Err(Error::Invalid(format!("unable to find user {user}: no matching entries in passwd file")));
+            return Err(Error::Invalid(format!(
+                "unable to find user {user}: no matching entries in passwd file"
+            )));
         }
     };
     let find = |wanted: &str| -> Result<u32> {
         let id = number(wanted);
-        let found = groups(group).find(|g| id.map_or(g.name == wanted, |id| g.gid == id)).map(|g| g.gid);
+        let found = groups(group)
+            .find(|g| id.map_or(g.name == wanted, |id| g.gid == id))
+            .map(|g| g.gid);
         found.or(id).ok_or_else(|| {
-            Error::Invalid(format!("unable to find group {wanted}: no matching entries in group file"))
+            Error::Invalid(format!(
+                "unable to find group {wanted}: no matching entries in group file"
+            ))
         })
     };
     let mut all = Vec::new();
@@ -102,21 +117,32 @@ pub fn resolve(user: &str, more: &[String], passwd: &str, group: &str) -> Result
     let mut seen = std::collections::BTreeSet::new();
     all.retain(|g| seen.insert(*g));
     let home = if home.is_empty() { "/" } else { home };
-    Ok(Identity { uid, gid, groups: all, home: home.to_owned() })
+    Ok(Identity {
+        uid,
+        gid,
+        groups: all,
+        home: home.to_owned(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nbad line\nwww:x:33:33::/var/www:/bin/false\n1000:x:7:8::/odd:\n";
+    const PASSWD: &str =
+        "root:x:0:0:root:/root:/bin/sh\nbad line\nwww:x:33:33::/var/www:/bin/false\n1000:x:7:8::/odd:\n";
     const GROUP: &str = "root:x:0:\nwww:x:33:\nadm:x:4:www,other\ntty:x:5: www\n";
 
     #[test]
     fn users_and_groups_are_found_as_docker_finds_them() {
         let check = |user: &str, more: &[&str], uid, gid, groups: &[u32], home: &str| {
             let more: Vec<String> = more.iter().map(|&m| m.to_owned()).collect();
-            let expected = Identity { uid, gid, groups: groups.to_vec(), home: home.to_owned() };
+            let expected = Identity {
+                uid,
+                gid,
+                groups: groups.to_vec(),
+                home: home.to_owned(),
+            };
             assert_eq!(resolve(user, &more, PASSWD, GROUP).unwrap(), expected, "{user}");
         };
         check("", &[], 0, 0, &[], "/root");

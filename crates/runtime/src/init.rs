@@ -80,17 +80,28 @@ fn steps(
     if let Some(score) = container.process.oom_score_adj {
         set_oom_score(score)?;
     }
-    let stdio = if container.process.terminal { console(container, &tree.root, sync)? } else { setup.stdio };
+    let stdio = if container.process.terminal {
+        console(container, &tree.root, sync)?
+    } else {
+        setup.stdio
+    };
     set_labels(container)?;
+    let sealed = if container.process.init { Some(crate::reaper::sealed_executable()?) } else { None };
     hook(setup.before_pivot)?;
 
     pivot(&tree.root)?;
     // From here on the host's files are out of reach.
     if container.propagation.is_some() {
-        let change = hull_sys::mount::Change { propagation: container.propagation, recursive: true, ..Default::default() };
-        hull_sys::mount::set_attributes(rustix::fs::CWD, c"/", &change).during(|| "set the root's propagation".to_owned())?;
+        let change = hull_sys::mount::Change {
+            propagation: container.propagation,
+            recursive: true,
+            ..Default::default()
+        };
+        hull_sys::mount::set_attributes(rustix::fs::CWD, c"/", &change)
+            .during(|| "set the root's propagation".to_owned())?;
     }
-    let prepared = prepare(&container.process)?;
+    let mut prepared = prepare(&container.process)?;
+    prepared.sealed = sealed;
     hook(setup.before_program)?;
     rustix::process::set_parent_process_death_signal(None).during(|| "outlive the creator".to_owned())?;
     let sync = sync.try_clone_to_owned().map_err(|_| Error::InitDied)?;
@@ -122,7 +133,11 @@ impl Ready<'_> {
 }
 
 fn hook(hook: &dyn Fn() -> std::result::Result<(), String>) -> Result<()> {
-    hook().map_err(|message| Error::Init { message, errno: None, kind: ErrorKind::Internal })
+    hook().map_err(|message| Error::Init {
+        message,
+        errno: None,
+        kind: ErrorKind::Internal,
+    })
 }
 
 fn become_root() -> Result<()> {
@@ -171,7 +186,11 @@ fn set_sysctls(container: &Container) -> Result<()> {
         return Ok(());
     }
     let act = || "open /proc/sys".to_owned();
-    let base = rustix::fs::open("/proc/sys", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let base = rustix::fs::open(
+        "/proc/sys",
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
     let base = base.during(act)?;
     for (key, value) in &container.sysctls {
         let path = key.replace('.', "/");
@@ -189,7 +208,10 @@ fn set_oom_score(score: i32) -> Result<()> {
         Errno::ACCESS | Errno::PERM => Error::Unsupported(format!(
             "cannot set the OOM score to {score}: hull lacks CAP_SYS_RESOURCE and the score of this session is higher"
         )),
-        errno => Error::System { act: format!("set the OOM score to {score}"), errno },
+        errno => Error::System {
+            act: format!("set the OOM score to {score}"),
+            errno,
+        },
     })
 }
 
@@ -215,9 +237,16 @@ fn console(container: &Container, root: &OwnedFd, sync: BorrowedFd<'_>) -> Resul
     // that no swap of a path lands elsewhere (CVE-2025-52565).
     let act = || "mount the terminal on /dev/console".to_owned();
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-    let dev = rustix::fs::openat2(root, "/dev", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), resolve);
+    let dev = rustix::fs::openat2(
+        root,
+        "/dev",
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+        resolve,
+    );
     let dev = dev.during(act)?;
-    let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags =
+        OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     let place = rustix::fs::openat(&dev, "console", flags, Mode::from_raw_mode(0o600)).during(act)?;
     let tree = rustix::mount::open_tree(
         &slave,
@@ -227,8 +256,8 @@ fn console(container: &Container, root: &OwnedFd, sync: BorrowedFd<'_>) -> Resul
             | rustix::mount::OpenTreeFlags::AT_EMPTY_PATH,
     )
     .during(act)?;
-    let flags = rustix::mount::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH
-        | rustix::mount::MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    let flags =
+        rustix::mount::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | rustix::mount::MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     rustix::mount::move_mount(&tree, c"", &place, c"", flags).during(act)?;
     send_console(sync, &master)?;
     terminal_stdio(slave)
@@ -252,13 +281,20 @@ pub(crate) fn open_terminal(root: BorrowedFd<'_>, size: Option<(u16, u16)>) -> R
     let master = rustix::fs::openat2(root, "/dev/pts/ptmx", flags, Mode::empty(), resolve).during(act)?;
     // Anything could have been put there by an image or a mount: only the kernel's own devpts will do.
     if rustix::fs::fstatfs(&master).during(act)?.f_type as u64 != DEVPTS_SUPER_MAGIC {
-        return Err(Error::Invalid("the container's /dev/pts is no devpts file system".to_owned()));
+        return Err(Error::Invalid(
+            "the container's /dev/pts is no devpts file system".to_owned(),
+        ));
     }
     rustix::pty::unlockpt(&master).during(act)?;
     let flags = rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY | rustix::pty::OpenptFlags::CLOEXEC;
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).during(act)?;
     if let Some((rows, columns)) = size.filter(|(r, c)| *r > 0 && *c > 0) {
-        let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = rustix::termios::Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         rustix::termios::tcsetwinsize(&master, size).during(act)?;
     }
     Ok((master, slave))
@@ -269,7 +305,11 @@ pub(crate) fn terminal_stdio(slave: OwnedFd) -> Result<Stdio> {
     let act = || "take the terminal".to_owned();
     rustix::process::ioctl_tiocsctty(&slave).during(act)?;
     let copy = || rustix::io::fcntl_dupfd_cloexec(&slave, 3).during(act);
-    Ok(Stdio { stdin: copy()?, stdout: copy()?, stderr: slave })
+    Ok(Stdio {
+        stdin: copy()?,
+        stdout: copy()?,
+        stderr: slave,
+    })
 }
 
 /// Makes the container's tree the root and forgets the host's.
@@ -281,4 +321,3 @@ fn pivot(root: &OwnedFd) -> Result<()> {
     rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH).during(act)?;
     rustix::process::chdir("/").during(act)
 }
-

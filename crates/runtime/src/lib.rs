@@ -27,6 +27,7 @@ pub mod exec;
 mod finish;
 pub mod identity;
 mod init;
+pub mod reaper;
 
 pub mod bundle;
 pub mod command;

@@ -127,6 +127,31 @@ pub fn fork() -> Result<Fork<Child>> {
     clone3(&Request::default())
 }
 
+/// Which side of a plain fork this is.
+#[derive(Debug)]
+pub enum Plain {
+    /// The new process.
+    Child,
+    /// The old one, with the number of the new one.
+    Parent(Pid),
+}
+
+/// Forks with `fork(2)`, for a process whose system call filter has no `clone3`.
+///
+/// # Errors
+/// As [`clone3`].
+pub fn fork_plain() -> Result<Plain> {
+    if !single_threaded() {
+        return Err(Errno::DEADLK);
+    }
+    // SAFETY: the process has one thread, so the child may do whatever its parent could.
+    match unsafe { libc::fork() } {
+        -1 => Err(last_errno()),
+        0 => Ok(Plain::Child),
+        pid => Pid::from_raw(pid).map(Plain::Parent).ok_or(Errno::RANGE),
+    }
+}
+
 /// Ends the process at once: no destructor, no exit handler, no flush. The way out of a forked child.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit takes any value and does not return.

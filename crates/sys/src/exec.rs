@@ -230,6 +230,35 @@ fn exec_fd(fd: &impl AsRawFd, argv: &[*const libc::c_char], environment: &[CStri
     last_errno()
 }
 
+/// Replaces this process by the program at `path` (`execve(2)`). Returns only on failure.
+#[must_use]
+pub fn execve(path: &CStr, arguments: &[CString], environment: &[CString]) -> Errno {
+    let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
+        texts
+            .iter()
+            .map(|t| t.as_ptr())
+            .chain(std::iter::once(std::ptr::null()))
+            .collect()
+    };
+    let (argv, envp) = (pointers(arguments), pointers(environment));
+    // SAFETY: a C string and two null-terminated arrays of C strings, all of which outlive the call.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+    last_errno()
+}
+
+/// Writes an errno as the launcher does to descriptor `fd`, which was inherited by number.
+pub fn report_errno(fd: i32, errno: Errno) {
+    let bytes = errno.raw_os_error().to_ne_bytes();
+    // SAFETY: writes four bytes of a local; a descriptor that is not open gives EBADF.
+    unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+}
+
+/// Closes a descriptor that was inherited by number.
+pub fn close(fd: i32) {
+    // SAFETY: the caller was handed the number at its exec, and nothing else in the process owns it.
+    unsafe { libc::close(fd) };
+}
+
 /// Puts `fd` at number `target`, open across exec, closing what was there.
 ///
 /// # Errors

@@ -64,6 +64,12 @@ pub fn descriptor(signals: &[i32]) -> Result<OwnedFd> {
     }
 }
 
+/// Sends any signal to a child that is not reaped, so that its number is its own. One that has ended needs none.
+pub fn pass_on(child: rustix::process::Pid, signal: i32) {
+    // SAFETY: kill touches no memory.
+    unsafe { libc::kill(child.as_raw_nonzero().get(), signal) };
+}
+
 /// Takes one signal's number from a [`descriptor`]; `None` where none is pending.
 ///
 /// # Errors

@@ -1,6 +1,5 @@
 //! `ps`.
 
-use std::collections::BTreeMap;
 
 use hull_engine::container::{self, ListRequest, Summary, port};
 use jiff::Timestamp;
