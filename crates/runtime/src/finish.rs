@@ -195,14 +195,20 @@ fn try_become(
     let (act, errno) = match &prepared.sealed {
         Some(executable) => {
             let arguments = crate::reaper::arguments(error_fd, &prepared.program, &prepared.arguments);
-            ("start the init", exec::execve_fd(executable.as_fd(), &arguments, &prepared.environment))
+            (
+                "start the init",
+                exec::execve_fd(executable.as_fd(), &arguments, &prepared.environment),
+            )
         }
         None => {
             let errno = launcher.exec(&prepared.program, &prepared.arguments, &prepared.environment);
             ("start the sealed launcher", errno)
         }
     };
-    Err(Error::System { act: act.to_owned(), errno })
+    Err(Error::System {
+        act: act.to_owned(),
+        errno,
+    })
 }
 
 fn install(filter: &crate::container::Filter) -> Result<()> {
@@ -263,7 +269,7 @@ fn become_user(identity: &Identity, process: &Process, between: impl FnOnce() ->
     let groups: Vec<_> = identity.groups.iter().map(|&g| rustix::fs::Gid::from_raw(g)).collect();
     match rustix::thread::set_thread_groups(&groups) {
         // A user namespace with one ID only has no right to set groups (user_namespaces(7)).
-        Err(Errno::PERM) if groups.is_empty() => {}
+        Err(Errno::PERM) if identity.groups.iter().all(|&g| g == identity.gid) => {}
         done => done.during(|| "set the supplementary groups".to_owned())?,
     }
     let unmapped = |errno, what: &str, id: u32| match errno {

@@ -114,6 +114,8 @@ pub fn resolve(user: &str, more: &[String], passwd: &str, group: &str) -> Result
     for wanted in more {
         all.push(find(wanted)?);
     }
+    // The primary group is a supplementary one too: a set-group-ID program must not be a way to lose it (CVE-2022-36109).
+    all.insert(0, gid);
     let mut seen = std::collections::BTreeSet::new();
     all.retain(|g| seen.insert(*g));
     let home = if home.is_empty() { "/" } else { home };
@@ -145,13 +147,13 @@ mod tests {
             };
             assert_eq!(resolve(user, &more, PASSWD, GROUP).unwrap(), expected, "{user}");
         };
-        check("", &[], 0, 0, &[], "/root");
-        check("www", &[], 33, 33, &[4, 5], "/var/www");
-        check("33", &[], 33, 33, &[4, 5], "/var/www");
-        check("www:adm", &[], 33, 4, &[], "/var/www");
-        check("www:77", &["adm", "99"], 33, 77, &[4, 99], "/var/www");
-        check("12345", &[], 12345, 0, &[], "/");
-        check("1000", &[], 7, 8, &[], "/odd");
+        check("", &[], 0, 0, &[0], "/root");
+        check("www", &[], 33, 33, &[33, 4, 5], "/var/www");
+        check("33", &[], 33, 33, &[33, 4, 5], "/var/www");
+        check("www:adm", &[], 33, 4, &[4], "/var/www");
+        check("www:77", &["adm", "99"], 33, 77, &[77, 4, 99], "/var/www");
+        check("12345", &[], 12345, 0, &[0], "/");
+        check("1000", &[], 7, 8, &[8], "/odd");
     }
 
     #[test]

@@ -54,6 +54,7 @@ fn steps(
 
     let (ops, paths) = mount::plan(container);
     let sources = mount::open_sources(&paths)?.into_iter().map(Some).collect();
+    let chrooted = mount::detach()?;
     let folders = &setup.cgroups.folders;
     let mut entered = false;
     let mut enter_cgroups = || -> Result<Vec<std::path::PathBuf>> {
@@ -86,9 +87,16 @@ fn steps(
         setup.stdio
     };
     set_labels(container)?;
-    let sealed = if container.process.init { Some(crate::reaper::sealed_executable()?) } else { None };
+    let sealed = if container.process.init {
+        Some(crate::reaper::sealed_executable()?)
+    } else {
+        None
+    };
     hook(setup.before_pivot)?;
 
+    if chrooted {
+        mount::leave_chroot()?;
+    }
     pivot(&tree.root)?;
     // From here on the host's files are out of reach.
     if container.propagation.is_some() {

@@ -3,5 +3,5 @@
 mod apply;
 mod plan;
 
-pub(crate) use apply::{apply, open_sources};
+pub(crate) use apply::{apply, detach, leave_chroot, open_sources};
 pub use plan::{MountOp, plan};

@@ -28,7 +28,10 @@ pub(crate) fn sealed_executable() -> Result<OwnedFd> {
     let act = || "seal the executable of --init".to_owned();
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let copy = open_tree(rustix::fs::CWD, c"/proc/self/exe", flags).during(act)?;
-    let change = Change { set: Attributes::RDONLY, ..Change::default() };
+    let change = Change {
+        set: Attributes::RDONLY,
+        ..Change::default()
+    };
     set_attributes(&copy, c"", &change).during(act)?;
     Ok(copy)
 }
@@ -44,15 +47,23 @@ pub(crate) fn arguments(error_fd: i32, program: &CString, arguments: &[CString])
 /// Runs as process 1: `args` are the error descriptor's number, the program's path and its arguments, its name first.
 /// `environment` is what the program gets. Returns the exit code.
 pub fn main(args: Vec<OsString>, environment: impl Iterator<Item = (OsString, OsString)>) -> u8 {
-    let mut args = args.into_iter().map(|arg| CString::new(arg.into_vec()).unwrap_or_default());
+    let mut args = args
+        .into_iter()
+        .map(|arg| CString::new(arg.into_vec()).unwrap_or_default());
     let error_fd = args.next().and_then(|n| n.to_str().ok()?.parse::<i32>().ok());
-    let (Some(error_fd), Some(program)) = (error_fd, args.next()) else { return 125 };
+    let (Some(error_fd), Some(program)) = (error_fd, args.next()) else {
+        return 125;
+    };
     let arguments: Vec<CString> = args.collect();
     let environment: Vec<CString> = environment
         .filter_map(|(name, value)| CString::new([name.into_vec(), value.into_vec()].join(&b'=')).ok())
         .collect();
-    let all: Vec<i32> = (1..=64).filter(|s| !matches!(s, 32 | 33) && !NOT_PASSED_ON.contains(s)).collect();
-    let Ok(signals) = signal::block(&all).and_then(|()| signal::descriptor(&all)) else { return 125 };
+    let all: Vec<i32> = (1..=64)
+        .filter(|s| !matches!(s, 32 | 33) && !NOT_PASSED_ON.contains(s))
+        .collect();
+    let Ok(signals) = signal::block(&all).and_then(|()| signal::descriptor(&all)) else {
+        return 125;
+    };
     // Before the program runs, so that one which ends at once is not missed.
     let _ = exec::close_on_exec_from(3);
     match fork_plain() {
@@ -87,7 +98,9 @@ fn look_after(child: Pid, signals: &OwnedFd) -> u8 {
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) if pid == child => {
-                    let code = status.exit_status().or_else(|| status.terminating_signal().map(|s| 128 + s));
+                    let code = status
+                        .exit_status()
+                        .or_else(|| status.terminating_signal().map(|s| 128 + s));
                     return code.and_then(|c| u8::try_from(c).ok()).unwrap_or(255);
                 }
                 Ok(Some(_)) | Err(Errno::INTR) => {}

@@ -33,6 +33,12 @@ pub fn create(engine: &Engine, request: &CreateRequest) -> Result<Created> {
             request.name
         )));
     }
+    if !engine.data.exists() {
+        // A fresh machine: nothing was ever pulled.
+        return Err(Error::NoSuchImage {
+            name: request.config.image.clone(),
+        });
+    }
     let store = engine.store(Access::Read)?;
     // Until the record is on disk, this keeps the image's layers from being collected.
     let _hold = store.hold()?;

@@ -61,6 +61,42 @@ pub(crate) fn open_sources(sources: &[HostPath]) -> Result<Vec<OwnedFd>> {
         .collect()
 }
 
+/// Cuts the mounts of this process's namespace off from the host's: nothing mounted from here on may reach the host; what
+/// the host mounts may still reach binds that ask for it. Comes after [`open_sources`].
+///
+/// The result tells whether the process was started in a chroot. Then the namespace's own root is another one than this
+/// process's, and [`leave_chroot`] must come before the pivot: else the host's tree would stay behind the container's
+/// root, one `chroot(2)` away.
+pub(crate) fn detach() -> Result<bool> {
+    let act = || "detach the mounts from the host's".to_owned();
+    let slave = Change {
+        propagation: Some(Propagation::Slave),
+        recursive: true,
+        ..Change::default()
+    };
+    match set_attributes(rustix::fs::CWD, c"/", &slave) {
+        Ok(()) => Ok(false),
+        // The root is no mount: a chroot.
+        Err(Errno::INVAL) => {
+            let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+            let root = root.during(act)?;
+            leave_chroot()?;
+            set_attributes(rustix::fs::CWD, c"/", &slave).during(act)?;
+            rustix::process::fchdir(&root).during(act)?;
+            rustix::process::chroot(".").during(act)?;
+            Ok(true)
+        }
+        Err(errno) => Err(Error::System { act: act(), errno }),
+    }
+}
+
+/// Makes the root of the mount namespace the root of this process: entering a namespace does so, one's own too.
+pub(crate) fn leave_chroot() -> Result<()> {
+    let act = || "leave the chroot".to_owned();
+    let own = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty());
+    hull_sys::clone::join_namespaces(own.during(act)?.as_fd(), crate::container::namespace_flag::NEWNS).during(act)
+}
+
 /// Makes `ops` in order. `joined` is called before the first step that needs the process to be in its cgroups, and
 /// returns their folders.
 pub(crate) fn apply(
@@ -68,13 +104,6 @@ pub(crate) fn apply(
     mut sources: Vec<Option<OwnedFd>>,
     joined: &mut dyn FnMut() -> Result<Vec<PathBuf>>,
 ) -> Result<Applied> {
-    // Nothing mounted from here on may reach the host; what the host mounts may still reach binds that ask for it.
-    let slave = Change {
-        propagation: Some(Propagation::Slave),
-        recursive: true,
-        ..Change::default()
-    };
-    set_attributes(rustix::fs::CWD, c"/", &slave).during(|| "detach the mounts from the host's".to_owned())?;
     let Some((MountOp::Root(rootfs), ops)) = ops.split_first() else {
         return Err(Error::Invalid("a plan of mounts must begin with the root".to_owned()));
     };

@@ -141,7 +141,7 @@ fn below(folder: &Path, out: &mut Vec<Device>) {
             let name = entry.file_name();
             let skipped = matches!(
                 name.to_str(),
-                Some("pts" | "shm" | "fd" | "mqueue" | ".lxc" | "console")
+                Some("pts" | "ptmx" | "shm" | "fd" | "mqueue" | ".lxc" | "console")
             );
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() && !skipped => todo.push(path),
