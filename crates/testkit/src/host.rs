@@ -241,15 +241,7 @@ impl Host {
     /// # Panics
     /// If `act` does.
     pub fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
-        let namespace = std::fs::File::open(format!("/run/netns/{}", self.name)).expect("open the host's network");
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                let kind = rustix::thread::LinkNameSpaceType::Network;
-                rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(kind)).expect("enter the network");
-                act()
-            });
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        in_network(&PathBuf::from(format!("/run/netns/{}", self.name)), act)
     }
 
     /// The address of a registry on this host (Debian's `docker-registry`), started when it is first asked for. `None`,
@@ -321,6 +313,22 @@ impl Drop for Host {
             .stderr(Stdio::null())
             .status();
     }
+}
+
+/// Runs `act` in a thread that is in the network namespace of the file `namespace`, such as `/proc/PID/ns/net`.
+///
+/// # Panics
+/// If `act` does, or if there is no such namespace.
+pub fn in_network<T: Send>(namespace: &Path, act: impl FnOnce() -> T + Send) -> T {
+    let namespace = std::fs::File::open(namespace).expect("open a network namespace");
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let kind = rustix::thread::LinkNameSpaceType::Network;
+            rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(kind)).expect("enter the network");
+            act()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// How a command ended, and what it said.

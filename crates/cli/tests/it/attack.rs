@@ -33,8 +33,8 @@ fn privileged_cve_2019_5736_the_binary_is_not_overwritten() {
         return;
     };
     let grab = "echo armed > /tmp/armed; while :; do for p in /proc/[0-9]*; do \
-                [ $p = /proc/1 ] || [ $p = /proc/$$ ] || { exec 3<$p/exe && echo opened >> /tmp/opened && \
-                for i in 1 2 3 4 5; do echo pwned > /proc/self/fd/3; done; exec 3<&-; } 2>/dev/null; done; done";
+                [ $p = /proc/1 ] || ( exec 3<$p/exe; echo opened >> /tmp/opened; \
+                for i in 1 2 3 4 5; do echo pwned > /proc/self/fd/3; done ) 2>/dev/null; done; done";
     let layer = Layer::build()
         .file("grab", 0o755, format!("#!/bin/sh\n{grab}\n"))
         .file("again", 0o755, "#!/proc/self/exe\n")
@@ -44,25 +44,35 @@ fn privileged_cve_2019_5736_the_binary_is_not_overwritten() {
         return;
     };
     let original = std::fs::read(&binary).unwrap();
-    // A container whose program is whatever enters it.
+    // A container whose program is whatever enters it. It may run for ever, as any program may, but on its own.
     for entry in ["/proc/self/exe", "/self", "/again"] {
         let run = hull(
             &host,
             &binary,
-            &["run", "--rm", "--entrypoint", entry, &image, "version"],
+            &[
+                "run",
+                "-d",
+                "--name",
+                "entered",
+                "--entrypoint",
+                entry,
+                &image,
+                "version",
+            ],
         );
         assert!(std::fs::read(&binary).unwrap() == original, "{entry}: {run:?}");
+        let _ = hull(&host, &binary, &["rm", "-f", "entered"]).ok();
     }
-    let _ = hull(&host, &binary, &["run", "-d", "--name", "c", &image, "/grab"]).ok();
+    let _ = hull(&host, &binary, &["run", "-d", "--name", "cc", &image, "/grab"]).ok();
     until("the attack", || {
-        hull(&host, &binary, &["exec", "c", "test", "-e", "/tmp/armed"])
+        hull(&host, &binary, &["exec", "cc", "test", "-e", "/tmp/armed"])
             .status
             .success()
             .then_some(())
     });
     for _ in 0..20 {
         for program in ["true", "/self", "/again"] {
-            let _ = hull(&host, &binary, &["exec", "c", program]);
+            let _ = hull(&host, &binary, &["exec", "-d", "cc", program]);
         }
     }
     assert!(
@@ -82,12 +92,12 @@ fn privileged_cve_2024_21626_no_descriptor_is_a_way_out() {
         "cat {up}{} 2>/dev/null; true",
         secret.strip_prefix("/").unwrap().display()
     );
-    host.ok(["run", "-d", "--name", "c", &image, "sleep", "1000"]);
+    host.ok(["run", "-d", "--name", "cc", &image, "sleep", "1000"]);
     for fd in 0..24 {
         let folder = format!("/proc/self/fd/{fd}");
         let run = host.hull(shell(&format!("run --rm --network none -w {folder} {image}"), &script));
         assert!(!run.stdout.contains("secret of the host"), "run in {folder}: {run:?}");
-        let run = host.hull(shell(&format!("exec -w {folder} c"), &script));
+        let run = host.hull(shell(&format!("exec -w {folder} cc"), &script));
         assert!(!run.stdout.contains("secret of the host"), "exec in {folder}: {run:?}");
     }
     // The same from the image's config, and through a link.
@@ -169,7 +179,7 @@ fn privileged_cve_2025_links_where_the_runtime_mounts() {
             base().symlink("mnt", &out).gzip(),
         ),
     ];
-    let probe = "echo pwned > /proc/sys/kernel/core_pattern; echo pwned > /dev/null; echo pwned > /dev/console; \
+    let probe = "ls -ld /proc /dev /etc /sys /fake; echo pwned > /proc/sys/kernel/core_pattern; echo pwned > /dev/null; echo pwned > /dev/console; \
                  echo FS=$(stat -f -c %T /proc); echo KCORE=$(head -c 1 /proc/kcore | wc -c)";
     for (n, (what, layer)) in attacks.into_iter().enumerate() {
         let image = Image::busybox().layer(layer);
@@ -267,8 +277,8 @@ fn privileged_cve_2021_30465_a_swapped_mount_target() {
 fn privileged_nothing_leaks_into_the_process() {
     let Some((host, image)) = machine() else { return };
     let script = "ls -l /proc/1/fd | grep -c ' -> '; env | grep -ci hull; cat /proc/1/environ | tr '\\0' '\\n' | grep -ci hull; true";
-    host.ok(["run", "-d", "--name", "c", &image, "sleep", "1000"]);
-    assert_eq!(host.ok(shell("exec c", script)), "3\n0\n0");
+    host.ok(["run", "-d", "--name", "cc", &image, "sleep", "1000"]);
+    assert_eq!(host.ok(shell("exec cc", script)), "3\n0\n0");
     let mut command = host.command("sh");
     let hull = format!(
         "exec 7</etc/shadow 8</root; exec {} run --rm --network none {image} ls /proc/self/fd",

@@ -9,31 +9,31 @@ use crate::{machine, shell};
 fn privileged_a_container_from_create_to_rm() {
     let Some((host, image)) = machine() else { return };
     let format = "{{.State.Status}} {{.State.ExitCode}}";
-    let state = || host.ok(["inspect", "--format", format, "c"]);
+    let state = || host.ok(["inspect", "--format", format, "cc"]);
     let script = "echo out; echo err >&2; trap 'exit 3' TERM; while :; do sleep 0.05; done";
-    let id = host.ok(shell(&format!("create --name c --label a=b {image}"), script));
+    let id = host.ok(shell(&format!("create --name cc --label a=b {image}"), script));
     assert!(id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
     assert_eq!(state(), "created 0");
     assert_eq!(host.ok(["ps", "-q"]), "");
-    host.ok(["start", "c"]);
+    host.ok(["start", "cc"]);
     assert_eq!(state(), "running 0");
     assert_eq!(host.ok(["ps", "-q", "--no-trunc", "--filter", "label=a=b"]), id);
-    host.hull(["rm", "c"]).fails(1).says("running");
+    host.hull(["rm", "cc"]).fails(1).says("running");
     until("the output in the log", || {
-        (host.hull(["logs", "c"]).stderr == "err\n").then_some(())
+        (host.hull(["logs", "cc"]).stderr == "err\n").then_some(())
     });
-    assert_eq!(host.hull(["logs", "c"]).ok().stdout, "out\n");
-    assert_eq!(host.ok(["stop", "c"]), "c");
+    assert_eq!(host.hull(["logs", "cc"]).ok().stdout, "out\n");
+    assert_eq!(host.ok(["stop", "cc"]), "cc");
     assert_eq!(state(), "exited 3");
-    assert_eq!(host.ok(["wait", "c"]), "3");
+    assert_eq!(host.ok(["wait", "cc"]), "3");
     let table = host.ok(["ps", "-a", "--format", "{{.Names}} {{.Image}} {{.Status}}"]);
-    assert!(table.starts_with(&format!("c {image} Exited (3) ")), "{table}");
-    host.ok(["start", "c"]);
+    assert!(table.starts_with(&format!("cc {image} Exited (3) ")), "{table}");
+    host.ok(["start", "cc"]);
     assert_eq!(state(), "running 0");
-    assert_eq!(host.ok(["kill", "c"]), "c");
+    assert_eq!(host.ok(["kill", "cc"]), "cc");
     assert_eq!(host.ok(["wait", &id[..12]]), "137");
     host.ok(["rm", &id[..8]]);
-    host.hull(["inspect", "c"]).fails(1).says("c");
+    host.hull(["inspect", "cc"]).fails(1).says("cc");
 }
 
 #[test]
@@ -45,20 +45,30 @@ fn privileged_a_removed_container_leaves_nothing() {
     host.ok([
         "run", "--rm", "-p", "8080:80", "-v", "/tmp:/x", "--tmpfs", "/y", "-m", "32m", &image, "true",
     ]);
-    host.ok(["run", "-d", "--name", "a", "-p", "8080:80/udp", &image, "sleep", "1000"]);
     host.ok([
         "run",
         "-d",
         "--name",
-        "b",
-        "--network",
-        "container:a",
+        "aa",
+        "-p",
+        "8080:80/udp",
         &image,
         "sleep",
         "1000",
     ]);
-    host.ok(["exec", "b", "true"]);
-    host.ok(["rm", "-f", "a", "b"]);
+    host.ok([
+        "run",
+        "-d",
+        "--name",
+        "bb",
+        "--network",
+        "container:aa",
+        &image,
+        "sleep",
+        "1000",
+    ]);
+    host.ok(["exec", "bb", "true"]);
+    host.ok(["rm", "-f", "aa", "bb"]);
     host.hull(["run", "--rm", &image, "no-such-program"]).fails(127);
     host.assert_clean(&before);
 }
@@ -100,29 +110,29 @@ fn privileged_input_and_output_pass() {
 fn privileged_logs_are_kept_cut_and_followed() {
     let Some((host, image)) = machine() else { return };
     host.ok(shell(
-        &format!("run -d --name c {image}"),
+        &format!("run -d --name cc {image}"),
         "for i in 1 2 3; do echo $i; done; sleep 0.3; echo 4 >&2",
     ));
-    let followed = host.hull(["logs", "--follow", "c"]).ok();
+    let followed = host.hull(["logs", "--follow", "cc"]).ok();
     assert_eq!(
         (followed.stdout.as_str(), followed.stderr.as_str()),
         ("1\n2\n3\n", "4\n"),
         "it ends with the container"
     );
-    assert_eq!(host.hull(["logs", "--tail", "2", "c"]).ok().stdout, "3\n");
-    assert_eq!(host.hull(["logs", "--tail", "0", "c"]).ok().stdout, "");
-    let stamped = host.hull(["logs", "-t", "c"]).ok().stdout;
+    assert_eq!(host.hull(["logs", "--tail", "2", "cc"]).ok().stdout, "3\n");
+    assert_eq!(host.hull(["logs", "--tail", "0", "cc"]).ok().stdout, "");
+    let stamped = host.hull(["logs", "-t", "cc"]).ok().stdout;
     assert!(
         stamped.lines().all(|line| line.contains("T") && line.contains("Z ")),
         "{stamped}"
     );
     let options = "--log-opt max-size=10k --log-opt max-file=2";
     host.ok(shell(
-        &format!("run -d --name d {options} {image}"),
+        &format!("run -d --name dd {options} {image}"),
         "i=0; while [ $i -lt 2000 ]; do echo line $i; i=$((i+1)); done",
     ));
-    host.ok(["wait", "d"]);
-    let kept = host.hull(["logs", "d"]).ok().stdout;
+    host.ok(["wait", "dd"]);
+    let kept = host.hull(["logs", "dd"]).ok().stdout;
     assert!(
         kept.ends_with("line 1999\n") && !kept.contains("line 0\n"),
         "the newest are kept: {} bytes",
@@ -131,7 +141,7 @@ fn privileged_logs_are_kept_cut_and_followed() {
     let on_disk: u64 = std::fs::read_dir(
         host.data()
             .join("containers")
-            .join(host.ok(["inspect", "-f", "{{.Id}}", "d"])),
+            .join(host.ok(["inspect", "-f", "{{.Id}}", "dd"])),
     )
     .unwrap()
     .map(|entry| entry.unwrap())
@@ -139,19 +149,19 @@ fn privileged_logs_are_kept_cut_and_followed() {
     .map(|entry| entry.metadata().unwrap().len())
     .sum();
     assert!(on_disk <= 20_480, "{on_disk} bytes of log, 2 x 10 kB allowed");
-    host.ok(["run", "-d", "--name", "e", "--log-driver", "none", &image, "echo", "x"]);
-    host.ok(["wait", "e"]);
-    assert!(!host.hull(["logs", "e"]).status.success(), "there is no log to read");
+    host.ok(["run", "-d", "--name", "ee", "--log-driver", "none", &image, "echo", "x"]);
+    host.ok(["wait", "ee"]);
+    assert!(!host.hull(["logs", "ee"]).status.success(), "there is no log to read");
 }
 
 #[test]
 fn privileged_exec_joins_the_container() {
     let Some((host, image)) = machine() else { return };
     host.ok([
-        "run", "-d", "--name", "c", "-e", "A=1", "-w", "/tmp", &image, "sleep", "1000",
+        "run", "-d", "--name", "cc", "-e", "A=1", "-w", "/tmp", &image, "sleep", "1000",
     ]);
     assert_eq!(
-        host.ok(shell("exec c", "echo $A; pwd; hostname"))
+        host.ok(shell("exec cc", "echo $A; pwd; hostname"))
             .lines()
             .collect::<Vec<_>>()[..2],
         ["1", "/tmp"]
@@ -165,33 +175,35 @@ fn privileged_exec_joins_the_container() {
             "/etc",
             "-u",
             "app",
-            "c",
+            "cc",
             "sh",
             "-c",
             "echo $B; pwd; id -un"
         ]),
         "2\n/etc\napp"
     );
-    host.hull(shell("exec c", "exit 9")).fails(9);
-    host.hull(["exec", "c", "nosuch"]).fails(127).says("nosuch");
-    host.hull(["exec", "c", "/etc/passwd"]).fails(126).says("/etc/passwd");
+    host.hull(shell("exec cc", "exit 9")).fails(9);
+    host.hull(["exec", "cc", "nosuch"]).fails(127).says("nosuch");
+    host.hull(["exec", "cc", "/etc/passwd"]).fails(126).says("/etc/passwd");
     assert_eq!(
-        host.hull_with_input(["exec", "-i", "c", "cat"], b"through").ok().stdout,
+        host.hull_with_input(["exec", "-i", "cc", "cat"], b"through")
+            .ok()
+            .stdout,
         "through"
     );
-    host.ok(["exec", "-d", "c", "sh", "-c", "echo done > /tmp/mark"]);
+    host.ok(["exec", "-d", "cc", "sh", "-c", "echo done > /tmp/mark"]);
     until("the detached process", || {
-        (host.hull(["exec", "c", "cat", "/tmp/mark"]).stdout == "done\n").then_some(())
+        (host.hull(["exec", "cc", "cat", "/tmp/mark"]).stdout == "done\n").then_some(())
     });
     let same = "for n in pid net mnt ipc uts cgroup; do readlink /proc/self/ns/$n; done; cat /proc/self/cgroup; grep -E '^(Cap|Secc|NoNew)' /proc/self/status";
-    let inside = host.ok(shell("exec c", &same.replace("/self/", "/1/")));
+    let inside = host.ok(shell("exec cc", &same.replace("/self/", "/1/")));
     assert_eq!(
-        host.ok(shell("exec c", same)),
+        host.ok(shell("exec cc", same)),
         inside,
         "the same namespaces, cgroup, capabilities and filter as its process"
     );
-    host.ok(["stop", "-t", "0", "c"]);
-    host.hull(["exec", "c", "true"]).fails(1).says("is not running");
+    host.ok(["stop", "-t", "0", "cc"]);
+    host.hull(["exec", "cc", "true"]).fails(1).says("is not running");
 }
 
 #[test]
@@ -237,7 +249,7 @@ fn privileged_the_image_and_the_flags_make_the_process() {
         "run",
         "-d",
         "--name",
-        "c",
+        "cc",
         "--cidfile",
         cid.to_str().unwrap(),
         "--label",
@@ -246,10 +258,10 @@ fn privileged_the_image_and_the_flags_make_the_process() {
         "sleep",
         "1000",
     ]);
-    let inspect: Value = serde_json::from_str(&host.ok(["inspect", "c"])).unwrap();
+    let inspect: Value = serde_json::from_str(&host.ok(["inspect", "cc"])).unwrap();
     assert_eq!(inspect[0]["Id"], std::fs::read_to_string(&cid).unwrap());
     assert_eq!(inspect[0]["Config"]["Labels"]["x"], "y");
-    assert_eq!(inspect[0]["Name"], "/c");
+    assert_eq!(inspect[0]["Name"], "/cc");
     assert_eq!(inspect[0]["State"]["Running"], true);
     assert_eq!(inspect[0]["Config"]["Cmd"], serde_json::json!(["sleep", "1000"]));
     host.hull(["run", "--cidfile", cid.to_str().unwrap(), &image, "true"])

@@ -78,7 +78,7 @@ fn privileged_every_format_and_compression() {
 fn privileged_layers_stack() {
     let Some((host, _)) = machine() else { return };
     let lower = Layer::build()
-        .dir("d", 0o755)
+        .dir("dd", 0o755)
         .file("d/a", 0o644, "a")
         .file("d/b", 0o644, "b")
         .dir("o", 0o755);
@@ -118,9 +118,9 @@ fn privileged_two_pulls_of_one_image_at_once() {
 #[test]
 fn privileged_removal_frees_and_protects() {
     let Some((host, image)) = machine() else { return };
-    host.ok(["create", "--name", "c", &image]);
-    host.hull(["rmi", &image]).fails(1).says("c");
-    host.ok(["rm", "c"]);
+    host.ok(["create", "--name", "cc", &image]);
+    host.hull(["rmi", &image]).fails(1).says("must force");
+    host.ok(["rm", "cc"]);
     host.ok(["rmi", &image]);
     assert_eq!(host.ok(["images", "-q"]), "");
     let left = |folder: &str| {

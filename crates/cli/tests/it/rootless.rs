@@ -27,26 +27,26 @@ fn check(subordinate: bool) {
     assert_eq!(seen.contains(&"1 200000 65536".to_owned()), subordinate, "{seen:?}");
     assert!(seen.ends_with(&["lo".into(), "1".into()]), "{seen:?}");
     host.ok(words(&format!(
-        "run --rm --network host {image} nc -z 127.0.0.1 {}",
+        "run --rm --network host {image} nc 127.0.0.1 {} -e true",
         host.registry().unwrap().port()
     )));
     host.hull(words(&format!("run --rm --network none {image} no-such-program")))
         .fails(127);
     host.ok(shell(
-        &format!("run -d --name c --network none {image}"),
+        &format!("run -d --name cc --network none {image}"),
         "echo started; sleep 1000",
     ));
     until("the log", || {
-        (host.hull(["logs", "c"]).stdout == "started\n").then_some(())
+        (host.hull(["logs", "cc"]).stdout == "started\n").then_some(())
     });
     assert!(
         host.ok(["ps", "--format", "{{.Names}} {{.Status}}"])
-            .starts_with("c Up ")
+            .starts_with("cc Up ")
     );
-    assert_eq!(host.ok(["exec", "c", "cat", "/proc/1/comm"]), "sh");
-    host.ok(shell("exec c", "mkdir /made && echo x > /made/file && rm /etc/passwd"));
-    host.ok(["stop", "-t", "0", "c"]);
-    host.ok(["rm", "c"]);
+    assert_eq!(host.ok(["exec", "cc", "cat", "/proc/1/comm"]), "sleep");
+    host.ok(shell("exec cc", "mkdir /made && echo x > /made/file && rm /etc/passwd"));
+    host.ok(["stop", "-t", "0", "cc"]);
+    host.ok(["rm", "cc"]);
     host.assert_clean(&before);
 }
 

@@ -29,7 +29,7 @@ fn privileged_runs_where_there_is_only_busybox() {
     std::os::unix::fs::symlink("busybox", root.join("bin/sh")).unwrap();
     std::fs::copy(host.binary(), root.join("bin/hull")).unwrap();
     let script = format!(
-        "cd {root} && mount --rbind /sys sys && mount -t proc proc proc && mount --rbind /dev dev && \
+        "mount --rbind {root} {root} && cd {root} && mount --rbind /sys sys && mount -t proc proc proc && mount --rbind /dev dev && \
          mount --bind {data} data && \
          exec chroot . /bin/sh -c '/bin/hull version >/dev/null && /bin/hull run --rm --network none {image} id -u'",
         root = root.display(),
