@@ -208,12 +208,10 @@ struct Running {
     started_at: String,
 }
 
-/// What was there when the start failed.
+/// A start that failed, and what it had made.
 struct Failed {
     error: Error,
-    starting: Option<Starting>,
-    network: Option<Connected>,
-    started_at: String,
+    begun: Begun,
 }
 
 /// A container's place on a network, with what keeps it.
@@ -236,34 +234,40 @@ struct Pipes {
     outputs: [Option<File>; 2],
 }
 
+/// What a start has made so far.
+#[derive(Default)]
+struct Begun {
+    starting: Option<Starting>,
+    network: Option<Connected>,
+    started_at: String,
+}
+
+/// Starts the container. Init is made first: it makes its mounts while the host's side is done here.
 fn start(launch: &mut Launch) -> Result<Running, Box<Failed>> {
-    let fail = |error: Error| {
-        Box::new(Failed {
-            error,
-            starting: None,
-            network: None,
-            started_at: String::new(),
-        })
-    };
-    if cgroups_first(launch) {
-        make_cgroups(launch).map_err(fail)?;
+    let mut begun = Begun::default();
+    match begin(launch, &mut begun) {
+        Ok(relay) => Ok(Running {
+            relay,
+            network: begun.network,
+            started_at: begun.started_at,
+        }),
+        Err(error) => Err(Box::new(Failed { error, begun })),
     }
-    let (stdio, pipes) = pipes(launch).map_err(fail)?;
-    let listener = socket::listen(&launch.places.run).map_err(fail)?;
-    let log = Log::open(&launch.log).map_err(fail)?;
-    // The bridge and its address are taken before init exists, so that init can be told of them by its memory alone.
-    let connected = connect(launch).map_err(fail)?;
-    let plan = connected.as_ref().map(|c| &c.plan);
-    let loopback = matches!(launch.network, NetworkPlan::Loopback);
-    let inside = || -> std::result::Result<(), String> {
-        let done = match plan {
-            Some(plan) => hull_network::endpoint::configure_inside(plan),
-            None if loopback => hull_network::endpoint::loopback_inside(),
-            None => Ok(()),
-        };
-        done.map_err(|e| chain(&e))
-    };
+}
+
+fn begin(launch: &mut Launch, begun: &mut Begun) -> Result<Relay> {
+    if cgroups_first(launch) {
+        make_cgroups(launch)?;
+    }
+    let (stdio, pipes) = pipes(launch)?;
     let nothing = || Ok(());
+    // A bridge's end is set up from outside, at the same time. The loopback interface alone is init's: a normal user may
+    // not look into the namespace of a process that hides its memory.
+    let loopback = matches!(launch.network, NetworkPlan::Loopback);
+    let inside = || match loopback {
+        true => hull_network::endpoint::loopback_inside().map_err(|e| chain(&e)),
+        false => Ok(()),
+    };
     let setup = Setup {
         cgroups: &launch.cgroups,
         stdio,
@@ -271,71 +275,19 @@ fn start(launch: &mut Launch) -> Result<Running, Box<Failed>> {
         before_program: &nothing,
         before_pivot: &nothing,
     };
-    let starting = match create(&launch.container, setup) {
-        Ok(starting) => starting,
-        Err(e) => {
-            let failed = Failed {
-                error: e.into(),
-                starting: None,
-                network: connected,
-                started_at: String::new(),
-            };
-            return Err(Box::new(failed));
-        }
-    };
-    let started_at = now();
-    match outside(launch, &starting, connected.as_ref(), &started_at) {
-        Ok(console) => {
-            let init = starting.child.pidfd;
-            let mut outputs = pipes.outputs;
-            let terminal = console.is_some();
-            if terminal {
-                outputs[0] = console;
-            }
-            for output in outputs.iter().flatten().chain(pipes.stdin.iter()) {
-                let _ = rustix::io::ioctl_fionbio(output, true);
-            }
-            let stdin_once = launch.stdin_once;
-            let relay = Relay {
-                init,
-                stdin: pipes.stdin,
-                outputs,
-                terminal,
-                listener,
-                clients: Vec::new(),
-                log,
-                stdin_once,
-            };
-            Ok(Running {
-                relay,
-                network: connected,
-                started_at,
-            })
-        }
-        Err(error) => Err(Box::new(Failed {
-            error,
-            starting: Some(starting),
-            network: connected,
-            started_at,
-        })),
-    }
-}
-
-/// The host's side, while init makes its mounts; then waits until the program runs. Returns the terminal's master.
-fn outside(
-    launch: &Launch,
-    starting: &Starting,
-    connected: Option<&Connected>,
-    started_at: &str,
-) -> Result<Option<File>> {
+    let starting = begun.starting.insert(create(&launch.container, setup)?);
+    begun.started_at = now();
     starting.write_id_maps(&launch.container)?;
     if !cgroups_first(launch) {
         cgroup::create(&launch.cgroups)?;
     }
-    if let Some(connected) = connected {
-        hull_network::endpoint::attach(&connected.plan, Netns::Pid(starting.child.pid.as_raw_nonzero().get()))?;
+    begun.network = connect(launch)?;
+    if let Some(connected) = &begun.network {
+        plug_in(starting, connected)?;
     }
-    write_state(launch, starting, connected, started_at)?;
+    write_state(launch, starting, begun.network.as_ref(), &begun.started_at)?;
+    let listener = socket::listen(&launch.places.run)?;
+    let log = Log::open(&launch.log)?;
     starting.proceed()?;
     let console = if launch.container.process.terminal {
         Some(File::from(starting.console()?))
@@ -343,7 +295,34 @@ fn outside(
         None
     };
     starting.wait()?;
-    Ok(console)
+    let mut outputs = pipes.outputs;
+    let terminal = console.is_some();
+    if terminal {
+        outputs[0] = console;
+    }
+    for output in outputs.iter().flatten().chain(pipes.stdin.iter()) {
+        let _ = rustix::io::ioctl_fionbio(output, true);
+    }
+    let init = starting.child.pidfd.try_clone().map_err(|_| Error::MonitorDied)?;
+    Ok(Relay {
+        init,
+        stdin: pipes.stdin,
+        outputs,
+        terminal,
+        listener,
+        clients: Vec::new(),
+        log,
+        stdin_once: launch.stdin_once,
+    })
+}
+
+/// Puts the container's end of its network into its namespace and sets it up.
+fn plug_in(starting: &Starting, connected: &Connected) -> Result<()> {
+    let pid = starting.child.pid.as_raw_nonzero().get();
+    let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
+    let namespace = File::open(&path).map_err(crate::error::io_at("open", &path))?;
+    hull_network::endpoint::attach(&connected.plan, Netns::Fd(namespace.as_fd()))?;
+    Ok(hull_network::endpoint::configure(&connected.plan, namespace.as_fd())?)
 }
 
 /// On cgroup v2 the process is born in its cgroup, which must be there before; on v1 it enters it itself, later, so that
@@ -483,18 +462,18 @@ fn reap(pidfd: &OwnedFd) -> i32 {
 
 /// Takes back what a failed start has made. The container stays, unless it was to be removed at its end.
 fn undo(launch: &Launch, failed: Box<Failed>) {
-    if let Some(starting) = &failed.starting {
+    if let Some(starting) = &failed.begun.starting {
         let _ = rustix::process::pidfd_send_signal(&starting.child.pidfd, rustix::process::Signal::KILL);
         reap(&starting.child.pidfd);
     }
-    if let Some(network) = &failed.network {
+    if let Some(network) = &failed.begun.network {
         let _ = network.release();
     }
     let failure = Failure::of(&failed.error);
     let exit = LastExit {
         exit_code: failure.exit_code.unwrap_or(128),
         error: failure.message,
-        finished_at: if failed.started_at.is_empty() {
+        finished_at: if failed.begun.started_at.is_empty() {
             String::new()
         } else {
             now()
