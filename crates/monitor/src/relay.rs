@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::client::{BEHIND_MAX, Client, Word};
@@ -16,6 +16,12 @@ use crate::log::{Log, Stream};
 
 /// Input that may wait for the container before its clients are not read any more.
 const INPUT_MAX: usize = 64 << 10;
+
+/// A container that lives longer than this is one to keep little memory for.
+const SHORT: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 50_000_000,
+};
 
 /// What the relay works on.
 pub(crate) struct Relay {
@@ -50,8 +56,14 @@ impl Relay {
     pub(crate) fn run(&mut self) -> Result<()> {
         let mut buffer = vec![0u8; 32 << 10].into_boxed_slice();
         let mut input = Input::default();
+        let mut settled = false;
         loop {
-            let ready = self.wait(&input)?;
+            let Some(ready) = self.wait(&input, (!settled).then_some(&SHORT))? else {
+                // It lives for a while: give back what was only needed to start it.
+                hull_sys::memory::settle();
+                settled = true;
+                continue;
+            };
             if ready.listener {
                 self.accept();
             }
@@ -74,7 +86,8 @@ impl Relay {
         }
     }
 
-    fn wait(&self, input: &Input) -> Result<Ready> {
+    /// Waits for something to do; `None` where nothing came up for `patience`.
+    fn wait(&self, input: &Input, patience: Option<&Timespec>) -> Result<Option<Ready>> {
         let congested = self.clients.iter().any(|c| c.behind() > BEHIND_MAX);
         let mut fds = Vec::with_capacity(5 + self.clients.len());
         fds.push(PollFd::new(&self.init, PollFlags::IN));
@@ -108,7 +121,8 @@ impl Relay {
             }
             fds.push(PollFd::new(&client.stream, wanted));
         }
-        match poll(&mut fds, None) {
+        match poll(&mut fds, patience) {
+            Ok(0) if patience.is_some() => return Ok(None),
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => {
                 return Err(Error::System {
@@ -118,12 +132,12 @@ impl Relay {
             }
         }
         let is_ready = |at: usize| !fds[at].revents().is_empty();
-        Ok(Ready {
+        Ok(Some(Ready {
             init: is_ready(0),
             listener: is_ready(1),
             outputs: outputs.map(|at| at.is_some_and(is_ready)),
             clients: (first_client..fds.len()).map(is_ready).collect(),
-        })
+        }))
     }
 
     fn accept(&mut self) {

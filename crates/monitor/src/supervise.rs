@@ -147,6 +147,7 @@ fn life(mut launch: Launch, report: OwnedFd) -> i32 {
     }
     let _ = rustix::net::send(&report, b"S", SendFlags::NOSIGNAL);
     drop(report);
+    launch.container = hull_runtime::Container::default();
     let relayed = running.relay.run();
     let exit = LastExit {
         exit_code: reap(&running.relay.init),

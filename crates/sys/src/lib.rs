@@ -9,6 +9,7 @@
 pub mod bpf;
 pub mod clone;
 pub mod exec;
+pub mod memory;
 pub mod mount;
 pub mod prctl;
 pub mod seccomp;
