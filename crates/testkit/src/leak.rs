@@ -158,7 +158,8 @@ fn members(folder: &Path) -> Vec<u32> {
     pids
 }
 
-/// Adds every file below `folder`, but for the contents of unpacked layers and the database's own side files.
+/// Adds every file below `folder`, but for the contents of unpacked layers, the database's own side files, and address
+/// leases: one whose container is gone counts for nothing, and is taken back when addresses run short.
 fn files(folder: &Path, found: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name());
@@ -166,7 +167,7 @@ fn files(folder: &Path, found: &mut BTreeSet<String>) {
             continue;
         }
         found.insert(format!("file {}", path.display()));
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) && name != "fs" {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) && name != "fs" && name != "leases" {
             files(&path, found);
         }
     }
