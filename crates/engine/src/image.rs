@@ -7,6 +7,7 @@ mod remove;
 pub use inspect::{Inspect, inspect};
 pub use list::{ListRequest, Summary, list};
 pub use remove::remove;
+pub(crate) use remove::users;
 
 use hull_spec::Digest;
 use hull_store::image::Image;

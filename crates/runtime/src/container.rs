@@ -151,8 +151,6 @@ pub enum Source {
         source: String,
         /// Options, with a value or without.
         options: Vec<(String, Option<String>)>,
-        /// Start with what the image has at the target (Docker's tmpfs does not, OCI's `tmpcopyup` does).
-        copy_up: bool,
     },
     /// A file or folder of the host.
     Bind {

@@ -121,6 +121,7 @@ fn steps(
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).during(|| "hide the process".to_owned())?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).during(|| "follow the caller".to_owned())?;
     rustix::process::setsid().during(|| "make a session".to_owned())?;
+    init::new_keyring()?;
     for entry in entries {
         rustix::io::write(entry, b"0").during(|| "enter the container's cgroups".to_owned())?;
     }

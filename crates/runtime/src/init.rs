@@ -37,10 +37,15 @@ fn steps(
 ) -> Result<std::convert::Infallible> {
     let namespaces = &container.namespaces;
     // The container's other processes must not read this one's memory or reach its executable while it is still ours.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).during(|| "hide init".to_owned())?;
+    // One in a new user namespace hides once its maps are written: they could not be written to a hidden process by a
+    // creator that is no more than root of its own namespace.
+    if !namespaces.user.is_new() {
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).during(|| "hide init".to_owned())?;
+    }
     // Until the program runs, init does not outlive its creator: nobody else would clean up after it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).during(|| "follow the creator".to_owned())?;
     rustix::process::setsid().during(|| "make a session".to_owned())?;
+    new_keyring()?;
     // Modes are what the plan says, whatever the creator's mask is.
     rustix::process::umask(Mode::empty());
     let mut ready = Ready { sync, done: false };
@@ -146,6 +151,18 @@ fn hook(hook: &dyn Fn() -> std::result::Result<(), String>) -> Result<()> {
         errno: None,
         kind: ErrorKind::Internal,
     })
+}
+
+/// A session keyring of its own: the creator's keys are not the container's.
+pub(crate) fn new_keyring() -> Result<()> {
+    match hull_sys::prctl::new_session_keyring() {
+        // A kernel without keys has none to hide.
+        Ok(()) | Err(Errno::NOSYS) => Ok(()),
+        Err(errno) => Err(Error::System {
+            act: "make a session keyring (see the sysctls kernel.keys.maxkeys and kernel.keys.root_maxkeys)".to_owned(),
+            errno,
+        }),
+    }
 }
 
 fn become_root() -> Result<()> {

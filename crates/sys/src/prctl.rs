@@ -150,3 +150,14 @@ fn read_bounding_set() -> u64 {
         .map_while(|c| has_bounding(c).map(|set| u64::from(set) << c))
         .fold(0, |all, bit| all | bit)
 }
+
+/// Leaves the session keyring for a new, nameless one (`keyctl(KEYCTL_JOIN_SESSION_KEYRING)`).
+///
+/// # Errors
+/// `EDQUOT` where the user has too many keys, `ENOSYS` on a kernel without keys.
+pub fn new_session_keyring() -> Result<()> {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: a null name asks for a nameless keyring; no memory is touched.
+    let done = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) };
+    if done < 0 { Err(last_errno()) } else { Ok(()) }
+}

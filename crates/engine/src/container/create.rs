@@ -58,7 +58,7 @@ pub fn create(engine: &Engine, request: &CreateRequest) -> Result<Created> {
         image_id: image.id.clone(),
         manifest: image.manifest.clone(),
         layers: image.layers.clone(),
-        platform: image.config.os.clone(),
+        platform: format!("{}/{}", image.config.os, image.config.architecture),
         config,
         host_config: request.host_config.clone(),
         networking_config: request.networking_config.clone(),
@@ -76,8 +76,7 @@ fn resolve(engine: &Engine, request: &CreateRequest) -> Result<Image> {
     let name = &request.config.image;
     let image = match hull_store::image::resolve(engine.store(Access::Read)?, name) {
         Ok(image) => image,
-        Err(e @ hull_store::Error::NoImage { .. }) => {
-            let _ = e;
+        Err(hull_store::Error::NoImage { .. }) => {
             return Err(Error::NoSuchImage { name: name.clone() });
         }
         Err(e) => return Err(e.into()),

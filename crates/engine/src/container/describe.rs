@@ -109,7 +109,7 @@ pub(crate) fn container(engine: &Engine, record: &Record, run: &Path) -> Result<
     let host = &record.host_config;
     let namespaces = namespaces(engine, record)?;
     let own_uts = namespaces.uts.is_new();
-    let mut process = process::init(record, engine.rootless)?;
+    let mut process = process::init(record)?;
     process.console_size = Some((host.console_size[0], host.console_size[1]));
     let mut devices = devices::plan(host, engine.rootless)?;
     let masks = tree::protection(host);

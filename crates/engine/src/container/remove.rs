@@ -1,5 +1,8 @@
 //! `rm`.
 
+use hull_spec::container::Record;
+use hull_store::Access;
+
 use super::{find, lock, recover, status, stop};
 use crate::{Engine, Error, Result, volume};
 
@@ -56,5 +59,17 @@ pub fn remove(engine: &Engine, name: &str, request: &RemoveRequest) -> Result<()
             volume::remove_anonymous(engine, &mount.name)?;
         }
     }
-    recover::all(engine)
+    recover::all(engine)?;
+    free_image(engine, &record)
+}
+
+/// Frees the layers of an image that was removed by force while this container still used it.
+fn free_image(engine: &Engine, record: &Record) -> Result<()> {
+    if !engine.data.join("hull.db").exists()
+        || hull_store::image::exists(engine.store(Access::Read)?, &record.image_id)?
+    {
+        return Ok(());
+    }
+    hull_store::gc::sweep(engine.store(Access::Write)?, || crate::image::users(engine))?;
+    Ok(())
 }

@@ -17,7 +17,6 @@ struct Options {
     recursive_attributes: bool,
     bind: Option<bool>,
     propagation: Option<Propagation>,
-    copy_up: bool,
     /// For the file system itself.
     data: Vec<(String, Option<String>)>,
 }
@@ -64,10 +63,9 @@ impl Options {
             "slave" | "rslave" => self.propagation = Some(Propagation::Slave),
             "shared" | "rshared" => self.propagation = Some(Propagation::Shared),
             "unbindable" | "runbindable" => self.propagation = Some(Propagation::Unbindable),
-            "tmpcopyup" => self.copy_up = true,
             // What is so anyway, or concerns only who reads fstab.
             "" | "defaults" | "loud" | "noiversion" | "nofail" => {}
-            "remount" | "idmap" | "ridmap" | "iversion" => {
+            "remount" | "idmap" | "ridmap" | "iversion" | "tmpcopyup" => {
                 return Err(Error::Unsupported(format!("mount option `{word}` is not supported")));
             }
             _ => {
@@ -169,7 +167,6 @@ fn one(mount: &oci_spec::runtime::Mount, bundle: &Path, label: Option<&str>) -> 
             kind: kind.to_owned(),
             source: source.to_str().filter(|s| !s.is_empty()).unwrap_or(kind).to_owned(),
             options: options.data,
-            copy_up: options.copy_up,
         }
     };
     Ok(Mount {

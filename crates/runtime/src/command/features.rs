@@ -21,7 +21,7 @@ pub(super) fn command(caller: &mut Caller<'_>, _: &Global, _: &Arguments) -> Out
             "rdev", "rdiratime", "relatime", "rexec", "rnoatime", "rnodev", "rnodiratime", "rnoexec", "rnorelatime",
             "rnostrictatime", "rnosuid", "rnosymfollow", "ro", "rprivate", "rrelatime", "rro", "rrw", "rshared",
             "rslave", "rstrictatime", "rsuid", "rsymfollow", "runbindable", "rw", "shared", "silent", "slave",
-            "strictatime", "suid", "symfollow", "sync", "tmpcopyup", "unbindable",
+            "strictatime", "suid", "symfollow", "sync", "unbindable",
         ],
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "user", "uts"],

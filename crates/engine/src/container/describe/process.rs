@@ -51,7 +51,7 @@ pub(super) fn check(record: &Record) -> Result<()> {
 }
 
 /// The container's first process.
-pub(super) fn init(record: &Record, rootless: bool) -> Result<Process> {
+pub(super) fn init(record: &Record) -> Result<Process> {
     let host = &record.host_config;
     let security = security(host)?;
     let bounding = bounding(host)?;
@@ -64,10 +64,7 @@ pub(super) fn init(record: &Record, rootless: bool) -> Result<Process> {
     process.user = user(&config.user, host);
     process.limits = limits(&host.ulimits)?;
     process.init = host.init == Some(true);
-    // A rootless engine may not lower a score, and its own is the least that it could give.
-    process.oom_score_adj = (host.oom_score_adj != 0 || !rootless)
-        .then_some(host.oom_score_adj)
-        .filter(|s| *s != 0);
+    process.oom_score_adj = Some(host.oom_score_adj).filter(|score| *score != 0);
     Ok(process)
 }
 
@@ -201,7 +198,13 @@ fn filter(record: &Record, security: &Security, bounding: Set) -> Result<Option<
     match security.seccomp.as_deref() {
         Some("unconfined") => Ok(None),
         None | Some("builtin") => {
-            let instructions = seccomp::default_filter(Machine::NATIVE, bounding, Socketcall::WithoutSocket);
+            // A C library of 32-bit x86 may know no other way to make a socket than the one that cannot be filtered.
+            let calls = if record.platform == "linux/386" {
+                Socketcall::Whole
+            } else {
+                Socketcall::WithoutSocket
+            };
+            let instructions = seccomp::default_filter(Machine::NATIVE, bounding, calls);
             Ok(Some(Filter {
                 instructions: instructions.into(),
                 flags: hull_sys::seccomp::Flags::default(),

@@ -157,7 +157,6 @@ fn filesystem(kind: &str, target: &str, set: Attributes, options: &[(&str, &str)
             kind: kind.to_owned(),
             source: kind.to_owned(),
             options: options.collect(),
-            copy_up: false,
         },
         target: target.to_owned(),
         set,
