@@ -9,13 +9,17 @@ use std::path::PathBuf;
 /// The file to which skipped tests append a line, named by `HULL_TEST_SKIPS`.
 const SKIPS: &str = "HULL_TEST_SKIPS";
 
-/// Returns true when the test runs as root. Otherwise the test is skipped, loudly, or, where `HULL_TEST_PRIVILEGED=1`
+/// Returns true when the test runs as root, and `HULL_TEST_PRIVILEGED=0` does not say that this root may do nothing.
+/// Otherwise the test is skipped, loudly, or, where `HULL_TEST_PRIVILEGED=1`
 /// promises root, fails.
 ///
 /// # Panics
 /// If root was promised and is not there.
 #[must_use]
 pub fn require_root() -> bool {
+    if std::env::var_os("HULL_TEST_PRIVILEGED").is_some_and(|v| v == "0") {
+        return skip("no privileges are to be used");
+    }
     rustix::process::geteuid().is_root() || skip("the tests do not run as root")
 }
 

@@ -112,7 +112,7 @@ pub(crate) fn is_root() -> bool {
 
 /// Whether root may do what containers need: a container or a sandbox may forbid namespaces and mounts.
 pub(crate) fn is_privileged() -> bool {
-    let probe = "mount -t tmpfs none /mnt && ip link add probe0 type dummy";
+    let probe = "mount -t tmpfs none /mnt && ip link add probe0 type veth";
     is_root()
         && Command::new("unshare")
             .args([

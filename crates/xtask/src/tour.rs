@@ -65,7 +65,7 @@ fn rootful(host: &Host) -> Result<()> {
     hull(&format!("run --rm {busybox} echo hello from a container"))?;
     hull(&format!("run --rm --memory 64m --read-only --user app {busybox} id"))?;
     show(host, "hull", &format!("run --rm {busybox} no-such-program"), 127)?;
-    hull(&format!("run --detach --name web --publish 8080:80 {web}"))?;
+    hull(&format!("run --detach --init --name web --publish 8080:80 {web}"))?;
     hull("ps")?;
     until("the page", || {
         host.within(|| hull_testkit::http::get(([127, 0, 0, 1], 8080).into(), "/"))
