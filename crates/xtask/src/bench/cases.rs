@@ -105,9 +105,9 @@ pub(super) fn exec(bench: &Bench, image: &str, table: &mut Table) -> Result<()> 
     for engine in ["docker", "podman"] {
         if bench.peers.has(engine) {
             let _ = bench.peers.prepare(&format!("{engine} rm -f hull-bench-exec"));
-            bench.peers.prepare(&format!(
+            let _ = bench.peers.prepare(&format!(
                 "{engine} run -d --name hull-bench-exec busybox:latest sleep 100000"
-            ))?;
+            ));
             contenders.extend(bench.peers.contender(
                 engine,
                 &format!("{engine} exec hull-bench-exec true"),
@@ -240,7 +240,7 @@ pub(super) fn pull(bench: &Bench, table: &mut Table) -> Result<()> {
             .peers
             .contender(engine, &format!("{line} {image}"), bench.rounds(2))
         {
-            let remove = bench.peers.contender(engine, &format!("{engine} rmi -f {image}"), 1);
+            let remove = bench.peers.command_of(engine, &format!("{engine} rmi -f {image}"));
             contenders.push(contender.before(move || {
                 let _ = remove.as_ref().map(|remove| remove.command().status());
                 Ok(())

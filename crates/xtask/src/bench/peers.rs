@@ -72,15 +72,27 @@ impl Peers {
         self.found.contains(&engine)
     }
 
-    /// A contender that runs `line` with `engine`, where that is there.
+    /// A contender that runs `line` with `engine`, where that is there and can.
     pub(crate) fn contender(&self, engine: &str, line: &str, rounds: usize) -> Option<Contender> {
+        let contender = self.command_of(engine, line)?.rounds(rounds);
+        match contender.check() {
+            Ok(()) => Some(contender),
+            Err(error) => {
+                println!("{engine} is not measured: {error:#}");
+                None
+            }
+        }
+    }
+
+    /// `line` as a command of `engine`, where that is there, without trying it.
+    pub(crate) fn command_of(&self, engine: &str, line: &str) -> Option<Contender> {
         let words = self
             .prefix
             .iter()
             .cloned()
             .chain(line.split(' ').map(str::to_owned))
             .collect();
-        self.has(engine).then(|| Contender::new(engine, words).rounds(rounds))
+        self.has(engine).then(|| Contender::new(engine, words))
     }
 
     /// What it costs to get there: to be taken off what is measured there. `None` where it is nothing.
