@@ -55,7 +55,7 @@ enum Task {
     /// Write docs/commands.md, and the manual pages and completions of a package into target/.
     Docs,
     /// Write docs/terminal.svg, a picture of a real terminal session.
-    Picture,
+    Picture(picture::Options),
 }
 
 fn main() -> ExitCode {
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
         Task::Tour(options) => tour::run(&options),
         Task::Images(options) => images::run(&options),
         Task::Docs => documents::run(),
-        Task::Picture => picture::run(),
+        Task::Picture(options) => picture::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,6 +6,7 @@ mod svg;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use clap::Args;
 use hull_testkit::{Host, until};
 
 /// What is typed, after the images are in the registry. `REGISTRY` stands for its address.
@@ -18,12 +19,22 @@ const SCRIPT: [&str; 6] = [
     "time hull run --rm REGISTRY/web true",
 ];
 
-const COLUMNS: usize = 118;
+const COLUMNS: usize = 134;
 const ROWS: usize = 36;
 const PROMPT: &str = "\u{276f} ";
 
-pub(crate) fn run() -> Result<()> {
-    let binary = crate::workspace::build("release")?;
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Use this binary instead of building the release.
+    #[arg(long)]
+    binary: Option<std::path::PathBuf>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let binary = match &options.binary {
+        Some(binary) => binary.clone(),
+        None => crate::workspace::build("release")?,
+    };
     for (program, package) in [("tmux", "tmux"), ("bash", "bash")] {
         if crate::command::find(program).is_none() {
             crate::packages::install(&[package])?;
