@@ -19,7 +19,7 @@ const SCRIPT: [&str; 6] = [
     "time hull run --rm REGISTRY/web true",
 ];
 
-const COLUMNS: usize = 134;
+const COLUMNS: usize = 144;
 const ROWS: usize = 36;
 const PROMPT: &str = "\u{276f} ";
 

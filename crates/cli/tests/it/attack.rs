@@ -110,31 +110,23 @@ fn privileged_cve_2024_21626_no_descriptor_is_a_way_out() {
     assert!(!run.stdout.contains("secret of the host"), "{run:?}");
 }
 
-/// The image has links where the runtime mounts and writes (CVE-2025-31133, CVE-2025-52565, CVE-2025-52881, and before them
-/// CVE-2019-19921, CVE-2023-28642).
-#[test]
-fn privileged_cve_2025_links_where_the_runtime_mounts() {
-    let Some((host, _)) = machine() else { return };
-    let canary = host.path("canary");
-    std::fs::create_dir(&canary).unwrap();
-    std::fs::write(canary.join("file"), "untouched").unwrap();
-    let out = format!("{}{}", "../".repeat(12), canary.strip_prefix("/").unwrap().display());
+/// Layers with a link in each place where the runtime mounts or writes; `out` leads to a folder of the host.
+fn linked(out: &str) -> Vec<(&'static str, Layer)> {
     let file = format!("{out}/file");
-    let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
     let base = || {
         Layer::build()
             .dir("fake", 0o755)
             .dir("fake/sys", 0o755)
             .dir("fake/self", 0o755)
     };
-    let attacks: Vec<(&str, Layer)> = vec![
+    vec![
         (
             "proc is a link into the image",
             base().whiteout("proc").symlink("proc", "/fake").gzip(),
         ),
         (
             "proc is a link to the host",
-            base().whiteout("proc").symlink("proc", &out).gzip(),
+            base().whiteout("proc").symlink("proc", out).gzip(),
         ),
         (
             "sys is a link to proc",
@@ -142,7 +134,7 @@ fn privileged_cve_2025_links_where_the_runtime_mounts() {
         ),
         (
             "dev is a link to the host",
-            base().whiteout("dev").symlink("dev", &out).gzip(),
+            base().whiteout("dev").symlink("dev", out).gzip(),
         ),
         (
             "dev is a link to proc",
@@ -156,7 +148,7 @@ fn privileged_cve_2025_links_where_the_runtime_mounts() {
             "dev/console is a link",
             base().symlink("dev/console", "/proc/sys/kernel/core_pattern").gzip(),
         ),
-        ("dev/pts is a link", base().symlink("dev/pts", &out).gzip()),
+        ("dev/pts is a link", base().symlink("dev/pts", out).gzip()),
         ("dev/shm is a link", base().symlink("dev/shm", "/proc").gzip()),
         (
             "hosts is a link to proc",
@@ -176,12 +168,24 @@ fn privileged_cve_2025_links_where_the_runtime_mounts() {
         ),
         (
             "the volume's target is a link to the host",
-            base().symlink("mnt", &out).gzip(),
+            base().symlink("mnt", out).gzip(),
         ),
-    ];
+    ]
+}
+
+/// The image has links where the runtime mounts and writes (CVE-2025-31133, CVE-2025-52565, CVE-2025-52881, and before them
+/// CVE-2019-19921, CVE-2023-28642).
+#[test]
+fn privileged_cve_2025_links_where_the_runtime_mounts() {
+    let Some((host, _)) = machine() else { return };
+    let canary = host.path("canary");
+    std::fs::create_dir(&canary).unwrap();
+    std::fs::write(canary.join("file"), "untouched").unwrap();
+    let out = format!("{}{}", "../".repeat(12), canary.strip_prefix("/").unwrap().display());
+    let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
     let probe = "ls -ld /proc /dev /etc /sys /fake; echo pwned > /proc/sys/kernel/core_pattern; echo pwned > /dev/null; echo pwned > /dev/console; \
                  echo FS=$(stat -f -c %T /proc); echo KCORE=$(head -c 1 /proc/kcore | wc -c)";
-    for (n, (what, layer)) in attacks.into_iter().enumerate() {
+    for (n, (what, layer)) in linked(&out).into_iter().enumerate() {
         let image = Image::busybox().layer(layer);
         let Some(reference) = host.provide(&format!("attack{n}"), &image) else {
             return;
