@@ -4,6 +4,7 @@ use hull_spec::image::ImageConfig;
 use hull_spec::{Digest, Reference};
 
 mod list;
+mod lookup;
 mod record;
 mod remove;
 mod resolve;

@@ -9,6 +9,7 @@
 //!   blobs/sha256/HEX           configs, manifests and compressed layers, as pulled
 //!   blobs/partial/ALGO-HEX     the first bytes of a blob; flock'ed by the one who writes it
 //!   layers/CHAINHEX/fs         an unpacked layer, in overlayfs' own form
+//!   resolved/HEX               what a name meant when it was last looked up, and of which state of the index
 //!   layers/empty/fs            what an image without layers is mounted from
 //!   ingest/CHAINHEX/           a layer while it is unpacked; flock'ed by the one who unpacks it
 //!   leases/NAME                the digests that one running pull relies on; flock'ed by it

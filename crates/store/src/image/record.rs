@@ -4,8 +4,8 @@ use hull_spec::image::ImageConfig;
 use hull_spec::{Digest, Reference};
 use rusqlite::{OptionalExtension, TransactionBehavior};
 
-use super::Image;
 use super::resolve::key;
+use super::{Image, lookup};
 use crate::error::{Error, Result};
 use crate::index::{self, Statement};
 use crate::ingest::LayerSpec;
@@ -85,6 +85,7 @@ pub fn record(lease: &Lease<'_>, request: &Record<'_>) -> Result<Image> {
         }
         transaction.commit().act("commit an image")?;
         index::empty_log(db)?;
+        lookup::forget(store);
         Ok(image)
     })
 }

@@ -3,8 +3,8 @@
 use hull_spec::{Digest, Reference};
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::Image;
 use super::resolve::{key, names_of, resolve};
+use super::{Image, lookup};
 use crate::error::{Error, Result};
 use crate::gc::Named;
 use crate::index::{self, Statement};
@@ -88,6 +88,7 @@ where
         removed.extend(freed.layers.iter().cloned().map(Removed::Deleted));
         transaction.commit().act("commit a removal")?;
         index::empty_log(db)?;
+        lookup::forget(store);
         Ok((removed, freed))
     })?;
     let binned = gc::bin_layers(store, &freed.layers, &lock)?;

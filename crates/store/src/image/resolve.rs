@@ -4,10 +4,10 @@ use hull_spec::image::ImageConfig;
 use hull_spec::{Digest, Reference};
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::Image;
-use crate::Store;
+use super::{Image, lookup};
 use crate::error::{Error, Result};
 use crate::index::Statement;
+use crate::{Access, Store};
 
 const COLUMNS: &str = "id, manifest, config, layers, blobs, size";
 
@@ -17,6 +17,19 @@ const COLUMNS: &str = "id, manifest, config, layers, blobs, size";
 /// # Errors
 /// [`Error::NoImage`], [`Error::Ambiguous`], a malformed name, or an index that cannot be read.
 pub fn resolve(store: &Store, name_or_id: &str) -> Result<Image> {
+    if store.access() == Access::Write {
+        return look_up(store, name_or_id);
+    }
+    if let Some(image) = lookup::recall(store, name_or_id) {
+        return Ok(image);
+    }
+    let before = lookup::begin(store);
+    let image = look_up(store, name_or_id)?;
+    lookup::remember(store, name_or_id, &image, before);
+    Ok(image)
+}
+
+fn look_up(store: &Store, name_or_id: &str) -> Result<Image> {
     let missing = || Error::NoImage {
         name: asked(name_or_id),
     };

@@ -327,3 +327,43 @@ fn privileged_overlayfs_shows_the_image() {
     let top = rustix::fs::openat(&root, "top", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty()).unwrap();
     assert_eq!(std::io::read_to_string(std::fs::File::from(top)).unwrap(), "129");
 }
+
+#[test]
+fn what_is_remembered_of_a_name_is_believed_only_while_it_is_true() {
+    let home = Home::new();
+    let one = home.image(&[base()], &["app"], "one");
+    let root = home.dir.path();
+    // The index was left alone for a while.
+    let index = std::fs::File::options().write(true).open(root.join("hull.db")).unwrap();
+    let age = |seconds| {
+        index
+            .set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(seconds))
+            .unwrap()
+    };
+    let ask = || image::resolve(&Store::open(root, Access::Read).unwrap(), "app").map(|i| i.id);
+    let remembered = || std::fs::read_dir(root.join("resolved")).map_or(0, Iterator::count);
+    assert_eq!(ask().unwrap(), one.id);
+    assert_eq!(remembered(), 0, "an index that has just changed is not remembered");
+    age(10);
+    assert_eq!(ask().unwrap(), one.id);
+    assert_eq!(remembered(), 1);
+    // From memory, and equal in all parts.
+    let whole = image::resolve(&Store::open(root, Access::Read).unwrap(), "app").unwrap();
+    let reference = image::resolve(&home.store, "app").unwrap();
+    assert_eq!(whole, reference);
+    // A memory that a killed writer did not clear is not believed.
+    let kept: Vec<_> = std::fs::read_dir(root.join("resolved"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
+    let old = std::fs::read(&kept[0]).unwrap();
+    let two = home.image(&[base()], &["app"], "two");
+    assert_eq!(remembered(), 0);
+    std::fs::create_dir_all(root.join("resolved")).unwrap();
+    std::fs::write(&kept[0], old).unwrap();
+    assert_ne!(one.id, two.id);
+    assert_eq!(ask().unwrap(), two.id);
+    // Nor one that is torn.
+    std::fs::write(&kept[0], b"{\"stamp\":").unwrap();
+    assert_eq!(ask().unwrap(), two.id);
+}
