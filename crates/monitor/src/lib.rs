@@ -28,4 +28,4 @@ mod teardown;
 pub use error::{Error, Result};
 pub use launch::{BridgePlan, Launch, LogPlan, NetworkPlan, Places};
 pub use supervise::{Failure, spawn};
-pub use teardown::{Remains, remove_files, teardown};
+pub use teardown::{Remains, purge, remove_files, teardown};

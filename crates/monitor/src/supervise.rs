@@ -21,7 +21,7 @@ use crate::error::{Error, Result, at};
 use crate::launch::{Launch, NetworkPlan};
 use crate::log::{Log, now};
 use crate::relay::Relay;
-use crate::teardown::{Remains, teardown, write_json};
+use crate::teardown::{Remains, purge, teardown, write_json};
 use crate::{frame, socket};
 
 /// Why a container does not run, as its monitor told it.
@@ -168,7 +168,12 @@ fn life(mut launch: Launch, report: OwnedFd) -> i32 {
         client.send(frame::EXIT, &exit.exit_code.to_le_bytes());
         client.finish();
     }
-    i32::from(released.is_err() || cleaned.is_err())
+    // Nobody need wait for this: the container is gone already.
+    let purged = match &cleaned {
+        Ok(Some(trash)) => purge(trash),
+        _ => Ok(()),
+    };
+    i32::from(released.is_err() || cleaned.is_err() || purged.is_err())
 }
 
 /// Becomes independent of the command: its session, its terminal, its descriptors.
@@ -487,5 +492,7 @@ fn undo(launch: &Launch, failed: Box<Failed>) {
         cgroups: &launch.cgroups.folders,
         remove: launch.auto_remove.then_some(launch.places.name.as_path()),
     };
-    let _ = teardown(&remains, &exit);
+    if let Ok(Some(trash)) = teardown(&remains, &exit) {
+        let _ = purge(&trash);
+    }
 }

@@ -22,30 +22,40 @@ pub struct Remains<'a> {
 }
 
 /// Removes the cgroups, writes down how the container ended, and removes the run folder. With `remove` the container
-/// itself goes too. The caller holds the container's lock.
+/// itself goes too: afterwards nobody finds it, and the result is the folder with its files, for [`purge`]. The caller
+/// holds the container's lock.
 ///
 /// # Errors
 /// The first that cannot be removed or written; the rest is done all the same.
-pub fn teardown(remains: &Remains<'_>, exit: &LastExit) -> Result<()> {
+pub fn teardown(remains: &Remains<'_>, exit: &LastExit) -> Result<Option<PathBuf>> {
     let left = cgroup::remove(remains.cgroups);
     let mut done = match left.into_iter().next() {
         Some((path, errno)) => Err(crate::error::at("remove cgroup", &path)(errno)),
         None => Ok(()),
     };
+    let mut trash = None;
     if let Some(name) = remains.remove {
-        done = done.and(remove_files(remains.data, name));
+        match hide_files(remains.data, name) {
+            Ok(hidden) => trash = Some(hidden),
+            Err(e) => done = done.and(Err(e)),
+        }
     } else {
         done = done.and(write_json(&remains.data.join("exit.json"), exit));
     }
     // Last: whoever finds no run folder takes the container for one that does not run.
-    done.and(remove_run(remains.run))
+    done.and(remove_run(remains.run)).map(|()| trash)
 }
 
-/// Removes a container's folder and name. The folder gets another name first, so that nobody finds half of it.
+/// Removes a container's folder and name.
 ///
 /// # Errors
 /// If something cannot be removed.
 pub fn remove_files(data: &Path, name: &Path) -> Result<()> {
+    purge(&hide_files(data, name)?)
+}
+
+/// Takes a container's name away and gives its folder one that nobody looks for, so that nobody finds half of it.
+fn hide_files(data: &Path, name: &Path) -> Result<PathBuf> {
     let id = data.file_name().unwrap_or_default();
     let mut hidden = std::ffi::OsString::from(".removed-");
     hidden.push(id);
@@ -61,7 +71,15 @@ pub fn remove_files(data: &Path, name: &Path) -> Result<()> {
             _ => {}
         }
     }
-    gone(std::fs::remove_dir_all(&trash)).map_err(io_at("remove", &trash))
+    Ok(trash)
+}
+
+/// Removes the files of a container that is gone. What a kill leaves of them is swept by a later command.
+///
+/// # Errors
+/// If something cannot be removed.
+pub fn purge(trash: &Path) -> Result<()> {
+    gone(std::fs::remove_dir_all(trash)).map_err(io_at("remove", trash))
 }
 
 pub(crate) fn remove_run(run: &Path) -> Result<()> {

@@ -38,6 +38,9 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
     }
     let engine = ctx.engine();
     let id = create::create(args, ctx, &engine, &request).map_err(|f| f.code(ENGINE))?;
+    // The monitor will be a fork of this process: what was only needed to look the image up must not stay in its memory.
+    drop(engine);
+    let engine = ctx.engine();
     let raw = Raw::prepare(request.config.attach_stdin && request.config.tty);
     let started = container::start(&engine, &id, &StartRequest { attach: !detached })
         .map_err(|e| not_started(&engine, &id, &request, e))?;

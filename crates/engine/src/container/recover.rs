@@ -76,7 +76,9 @@ pub(crate) fn one(engine: &Engine, record: &Record) -> Result<bool> {
                 cgroups: &cgroups,
                 remove: remove.then_some(name.as_path()),
             };
-            teardown(&remains, &exit.unwrap_or_default())?;
+            if let Some(trash) = teardown(&remains, &exit.unwrap_or_default())? {
+                hull_monitor::purge(&trash)?;
+            }
         }
         // Nothing but an empty run folder: it was locked and never started.
         (None, _) => {
