@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// Run the crates' own benchmarks (criterion), too.
     #[arg(long)]
     micro: bool,
-    /// Put the table into BENCHMARKS.md.
+    /// Put the tables into BENCHMARKS.md and README.md.
     #[arg(long)]
     write: bool,
 }
@@ -105,6 +105,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     println!("\n{text}");
     if options.write {
         table::write(&crate::workspace::root().join("BENCHMARKS.md"), &text)?;
+        table::write(&crate::workspace::root().join("README.md"), &table.summary())?;
     }
     if options.micro {
         crate::command::show(crate::command::cargo().args(["bench", "--workspace", "--benches"]))?;

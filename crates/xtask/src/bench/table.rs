@@ -92,6 +92,22 @@ impl Table {
         text
     }
 
+    /// A short table for the README: no targets, no verdicts.
+    pub(crate) fn summary(&self) -> String {
+        let mut text = "| what | hull | beside | ratio |\n|---|--:|--:|--:|\n".to_owned();
+        for Row {
+            what,
+            hull,
+            other,
+            ratio,
+            ..
+        } in &self.0
+        {
+            text += &format!("| {what} | {hull} | {other} | {ratio} |\n");
+        }
+        text
+    }
+
     /// The rows whose target was missed.
     pub(crate) fn missed(&self) -> Vec<String> {
         let missed = self.0.iter().filter(|row| row.met == Some(false));
