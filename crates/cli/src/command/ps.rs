@@ -1,6 +1,5 @@
 //! `ps`.
 
-
 use hull_engine::container::{self, ListRequest, Summary, port};
 use jiff::Timestamp;
 
@@ -255,6 +254,8 @@ impl Row {
 mod tests {
     use hull_engine::container::{SummaryHostConfig, SummaryNetworks};
     use hull_spec::container::{MountPoint, Status};
+
+    use std::collections::BTreeMap;
 
     use super::*;
 
