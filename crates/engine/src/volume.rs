@@ -7,6 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use hull_spec::Digest;
+use hull_spec::container::Record;
 use hull_store::{Access, snapshot};
 use serde::{Deserialize, Serialize};
 
@@ -80,20 +81,31 @@ pub(crate) fn copy_up(engine: &Engine, layers: &[Digest], path: &str, data: &Pat
     copy::from_image(&lower, path, data, engine.rootless).map_err(at)
 }
 
-/// Removes an anonymous volume. One with a name stays.
-pub(crate) fn remove_anonymous(engine: &Engine, name: &str) -> Result<()> {
-    let folder = folder(engine, name);
-    let about = fs::read(folder.join("volume.json"))
-        .ok()
-        .and_then(|b| serde_json::from_slice::<About>(&b).ok());
-    if !about.is_some_and(|a| a.anonymous) {
-        return Ok(());
-    }
-    match fs::remove_dir_all(&folder) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::Write {
-            path: folder,
-            source: e,
-        }),
-        _ => Ok(()),
-    }
+/// The folders of a container's anonymous volumes: they go with it where it goes by itself.
+pub(crate) fn anonymous(engine: &Engine, record: &Record) -> Vec<PathBuf> {
+    let volumes = record.mounts.iter().filter(|m| m.kind == "volume");
+    volumes
+        .filter(|m| is_anonymous(&folder(engine, &m.name)))
+        .map(|m| folder(engine, &m.name))
+        .collect()
+}
+
+/// Removes a container's anonymous volumes.
+pub(crate) fn remove_all_anonymous(engine: &Engine, record: &Record) -> Result<()> {
+    anonymous(engine, record)
+        .into_iter()
+        .try_for_each(|folder| match fs::remove_dir_all(&folder) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::Write {
+                path: folder,
+                source: e,
+            }),
+            _ => Ok(()),
+        })
+}
+
+fn is_anonymous(folder: &Path) -> bool {
+    let about = fs::read(folder.join("volume.json")).ok();
+    about
+        .and_then(|b| serde_json::from_slice::<About>(&b).ok())
+        .is_some_and(|a| a.anonymous)
 }

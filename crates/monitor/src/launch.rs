@@ -32,6 +32,8 @@ pub struct Launch {
     pub attach: Option<UnixStream>,
     /// Whether the container is removed when it ends.
     pub auto_remove: bool,
+    /// Folders of volumes that are removed with it.
+    pub volumes: Vec<PathBuf>,
 }
 
 /// The container's network.

@@ -164,6 +164,8 @@ fn life(mut launch: Launch, report: OwnedFd) -> i32 {
         remove: launch.auto_remove.then_some(launch.places.name.as_path()),
     };
     let cleaned = teardown(&remains, &exit);
+    let volumes = launch.volumes.iter().map(|volume| purge(volume));
+    let volumes = volumes.fold(Ok(()), Result::and);
     for mut client in running.relay.clients {
         client.send(frame::EXIT, &exit.exit_code.to_le_bytes());
         client.finish();
@@ -173,7 +175,7 @@ fn life(mut launch: Launch, report: OwnedFd) -> i32 {
         Ok(Some(trash)) => purge(trash),
         _ => Ok(()),
     };
-    i32::from(released.is_err() || cleaned.is_err() || purged.is_err())
+    i32::from(released.is_err() || cleaned.is_err() || purged.is_err() || volumes.is_err())
 }
 
 /// Becomes independent of the command: its session, its terminal, its descriptors.
@@ -391,7 +393,7 @@ fn connect(launch: &Launch) -> Result<Option<Connected>> {
     let (settings, host_names) = (&plan.settings, &plan.host_names);
     let network = hull_network::bridge::ensure(settings)?;
     let run = launch.places.run.parent().map(PathBuf::from).unwrap_or_default();
-    let alive = |id: &str| lock_is_held(&run.join(id).join("lock"));
+    let alive = |id: &str| lives(&run.join(id));
     let endpoint = hull_network::endpoint::allocate(settings, &network, &plan.request, &alive)?;
     if !host_names.is_empty() {
         use std::io::Write;
@@ -412,10 +414,17 @@ fn connect(launch: &Launch) -> Result<Option<Connected>> {
     }))
 }
 
-/// Whether somebody holds the lock at `path`.
-fn lock_is_held(path: &std::path::Path) -> bool {
-    let Ok(file) = File::open(path) else { return false };
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+/// Whether a container lives, by its run folder: somebody holds its lock, or its init runs without a monitor.
+fn lives(run: &std::path::Path) -> bool {
+    let Ok(file) = File::open(run.join("lock")) else {
+        return false;
+    };
+    if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK) {
+        return true;
+    }
+    let state = std::fs::read(run.join("state.json")).ok();
+    let state = state.and_then(|bytes| serde_json::from_slice::<LiveState>(&bytes).ok());
+    state.is_some_and(|state| start_ticks(state.pid).is_ok_and(|ticks| ticks == state.start_ticks))
 }
 
 fn write_state(launch: &Launch, starting: &Starting, connected: Option<&Connected>, started_at: &str) -> Result<()> {

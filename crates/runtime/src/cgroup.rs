@@ -255,6 +255,24 @@ pub fn enter(cgroups: &[PathBuf]) -> Result<()> {
     })
 }
 
+/// The cgroups `parent/name` that exist, for a container of which nothing else is known.
+#[must_use]
+pub fn find(parent: &str, name: &str) -> Vec<PathBuf> {
+    let bases: Vec<PathBuf> = match detect() {
+        Layout::Missing => Vec::new(),
+        Layout::Unified => vec![Path::new(ROOT).join(parent)],
+        Layout::Legacy(hierarchies) => {
+            let below = hierarchies.iter().map(|h| Path::new(ROOT).join(h).join(parent));
+            below.flat_map(|base| [base.clone(), base.join("default")]).collect()
+        }
+    };
+    bases
+        .into_iter()
+        .map(|base| base.join(name))
+        .filter(|folder| folder.is_dir())
+        .collect()
+}
+
 /// Whether the OOM killer has struck in these cgroups.
 #[must_use]
 pub fn oom_killed(cgroups: &[PathBuf]) -> bool {

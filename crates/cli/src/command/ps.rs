@@ -55,7 +55,10 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
         // A template that shows sizes asks for them; `--format json` does not.
         size: args.on("size") || (format.mentions("Size") && source != "json" && !source.is_empty()),
     };
-    let list = container::list(&ctx.engine(), &request)?;
+    let engine = ctx.engine();
+    // What killed commands and monitors left is cleared in passing; a list that cannot do so is a list all the same.
+    let _ = container::recover(&engine);
+    let list = container::list(&engine, &request)?;
     let now = Timestamp::now();
     let trunc = !args.on("no-trunc");
     let rows: Vec<Row> = list.into_iter().map(|item| Row { item, trunc, now }).collect();

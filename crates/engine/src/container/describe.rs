@@ -140,7 +140,7 @@ pub(crate) fn container(engine: &Engine, record: &Record, run: &Path) -> Result<
 }
 
 /// The cgroup that a container's own is below.
-fn parent(host: &HostConfig) -> &str {
+pub(crate) fn parent(host: &HostConfig) -> &str {
     let parent = host.cgroup_parent.trim_matches('/');
     if parent.is_empty() || parent.split('/').any(|part| part == "..") {
         "hull"

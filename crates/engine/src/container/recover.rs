@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use hull_monitor::{Remains, teardown};
-use hull_spec::container::{LiveState, Record, Status};
+use hull_spec::container::{LastExit, LiveState, Record};
 
 use super::{find, lock, status};
 use crate::{Engine, Result};
@@ -14,10 +14,12 @@ pub(crate) fn clear(engine: &Engine, record: &Record) -> Result<()> {
     let run = engine.container_run(&record.id);
     let live: Option<LiveState> = status::read(&run.join("state.json"))?;
     // A socket of a dead monitor is in the way of the next one's.
-    let _ = std::fs::remove_file(run.join("attach.sock"));
-    let Some(live) = live else { return Ok(()) };
-    let cgroups: Vec<PathBuf> = live.cgroups.iter().map(PathBuf::from).collect();
-    if let Some((path, errno)) = hull_runtime::cgroup::remove(&cgroups).into_iter().next() {
+    let started = std::fs::remove_file(run.join("attach.sock")).is_ok();
+    if live.is_none() && !started {
+        return Ok(());
+    }
+    let left = hull_runtime::cgroup::remove(&cgroups(record, live.as_ref()));
+    if let Some((path, errno)) = left.into_iter().next() {
         return Err(crate::Error::Write {
             path,
             source: errno.into(),
@@ -25,6 +27,14 @@ pub(crate) fn clear(engine: &Engine, record: &Record) -> Result<()> {
     }
     let _ = std::fs::remove_file(run.join("state.json"));
     Ok(())
+}
+
+/// The cgroups of a container that does not run. A monitor that was killed early had not written them down yet.
+fn cgroups(record: &Record, live: Option<&LiveState>) -> Vec<PathBuf> {
+    match live {
+        Some(live) => live.cgroups.iter().map(PathBuf::from).collect(),
+        None => hull_runtime::cgroup::find(super::describe::parent(&record.host_config), &record.id),
+    }
 }
 
 /// Writes down the end of every container that ended without its monitor, frees what it had, and removes those that
@@ -54,8 +64,12 @@ pub fn all(engine: &Engine) -> Result<()> {
     Ok(())
 }
 
-/// Buries one container, if it has died unseen. The result tells whether it had.
+/// Buries one container, if it has died unseen. The result tells whether it had anything on the host.
 pub(crate) fn one(engine: &Engine, record: &Record) -> Result<bool> {
+    let run = engine.container_run(&record.id);
+    if !run.exists() {
+        return Ok(false);
+    }
     let Some(_lock) = lock::take(engine, &record.id)? else {
         return Ok(false);
     };
@@ -63,29 +77,33 @@ pub(crate) fn one(engine: &Engine, record: &Record) -> Result<bool> {
     if look.live.is_some() {
         return Ok(false);
     }
-    let run = engine.container_run(&record.id);
     let live: Option<LiveState> = status::read(&run.join("state.json"))?;
-    let cgroups: Vec<PathBuf> = live.iter().flat_map(|l| l.cgroups.iter().map(PathBuf::from)).collect();
-    let name = engine.names().join(&record.name);
-    let remove = live.is_some() && record.host_config.auto_remove;
-    match (&live, look.exit) {
-        (Some(_), exit) => {
-            let remains = Remains {
-                data: &engine.container_dir(&record.id),
-                run: &run,
-                cgroups: &cgroups,
-                remove: remove.then_some(name.as_path()),
-            };
-            if let Some(trash) = teardown(&remains, &exit.unwrap_or_default())? {
-                hull_monitor::purge(&trash)?;
-            }
-        }
-        // Nothing but an empty run folder: it was locked and never started.
-        (None, _) => {
+    let cgroups = cgroups(record, live.as_ref());
+    let Some(live) = live else {
+        // It was locked, perhaps on its way up, and never ran: how it last ended stays as it is written.
+        let left = hull_runtime::cgroup::remove(&cgroups);
+        if left.is_empty() {
             let _ = std::fs::remove_dir_all(&run);
         }
+        return Ok(true);
+    };
+    let name = engine.names().join(&record.name);
+    let remains = Remains {
+        data: &engine.container_dir(&record.id),
+        run: &run,
+        cgroups: &cgroups,
+        remove: record.host_config.auto_remove.then_some(name.as_path()),
+    };
+    let exit = look.exit.unwrap_or_else(|| LastExit {
+        exit_code: status::UNSEEN,
+        started_at: live.started_at,
+        ..LastExit::default()
+    });
+    if let Some(trash) = teardown(&remains, &exit)? {
+        hull_monitor::purge(&trash)?;
+        crate::volume::remove_all_anonymous(engine, record)?;
     }
-    Ok(live.is_some() && look.status != Status::Created)
+    Ok(true)
 }
 
 /// Frees addresses and ports of containers that do not run.

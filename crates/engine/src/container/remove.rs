@@ -55,9 +55,7 @@ pub fn remove(engine: &Engine, name: &str, request: &RemoveRequest) -> Result<()
         }
     }
     if request.volumes || record.host_config.auto_remove {
-        for mount in record.mounts.iter().filter(|m| m.kind == "volume") {
-            volume::remove_anonymous(engine, &mount.name)?;
-        }
+        volume::remove_all_anonymous(engine, &record)?;
     }
     recover::all(engine)?;
     free_image(engine, &record)

@@ -6,7 +6,7 @@ use hull_monitor::{Launch, Places};
 use hull_spec::container::Record;
 
 use super::{describe, find, lock, recover, status};
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, Result, volume};
 
 /// How a container is started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,5 +90,10 @@ fn plan(engine: &Engine, record: &Record, lock: std::fs::File, attach: Option<Un
         stdin_once: record.config.stdin_once,
         attach,
         auto_remove: record.host_config.auto_remove,
+        volumes: if record.host_config.auto_remove {
+            volume::anonymous(engine, record)
+        } else {
+            Vec::new()
+        },
     })
 }

@@ -13,7 +13,7 @@ use crate::{Engine, Error, Result, elapsed};
 
 /// The exit code of a container whose end nobody saw, because its monitor was killed or the host went down: Docker's
 /// word for it.
-const UNSEEN: i32 = 255;
+pub(crate) const UNSEEN: i32 = 255;
 
 /// A container seen at one moment.
 #[derive(Clone, Debug, PartialEq)]
