@@ -60,6 +60,11 @@ pub fn create(container: &Container, setup: Setup<'_>) -> Result<Starting> {
         }
         None => None,
     };
+    let sealed = if container.process.init {
+        Some(crate::reaper::sealed_executable()?)
+    } else {
+        None
+    };
     join_pid_namespace(container)?;
     let request = Request {
         namespaces: container.namespaces.clone_flags(),
@@ -78,8 +83,11 @@ pub fn create(container: &Container, setup: Setup<'_>) -> Result<Starting> {
         }
         Fork::Child => {
             drop(ours);
-            let entered = cgroup.is_some();
-            let error = init::run(container, setup, theirs.as_fd(), entered);
+            let given = init::Given {
+                in_cgroup: cgroup.is_some(),
+                sealed,
+            };
+            let error = init::run(container, setup, theirs.as_fd(), given);
             finish::report(theirs.as_fd(), &error);
             hull_sys::clone::exit_now(1)
         }

@@ -21,9 +21,18 @@ use crate::mount;
 /// Magic number of devpts (`statfs(2)`).
 const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
 
+/// What the creator has made ready for init.
+pub(crate) struct Given {
+    /// Whether it was born in its cgroup.
+    pub(crate) in_cgroup: bool,
+    /// With `--init`: our own executable, out of the container's reach. It can only be had in the mount namespace that
+    /// it was started in.
+    pub(crate) sealed: Option<OwnedFd>,
+}
+
 /// Runs all steps. Returns only with the reason why the program was not started.
-pub(crate) fn run(container: &Container, setup: Setup<'_>, sync: BorrowedFd<'_>, in_cgroup: bool) -> Error {
-    match steps(container, setup, sync, in_cgroup) {
+pub(crate) fn run(container: &Container, setup: Setup<'_>, sync: BorrowedFd<'_>, given: Given) -> Error {
+    match steps(container, setup, sync, given) {
         Ok(never) => match never {},
         Err(error) => error,
     }
@@ -33,7 +42,7 @@ fn steps(
     container: &Container,
     setup: Setup<'_>,
     sync: BorrowedFd<'_>,
-    in_cgroup: bool,
+    given: Given,
 ) -> Result<std::convert::Infallible> {
     let namespaces = &container.namespaces;
     // The container's other processes must not read this one's memory or reach its executable while it is still ours.
@@ -65,7 +74,7 @@ fn steps(
     let mut enter_cgroups = || -> Result<Vec<std::path::PathBuf>> {
         if !entered {
             ready.wait()?;
-            if !in_cgroup {
+            if !given.in_cgroup {
                 cgroup::enter(folders)?;
             }
             match &namespaces.cgroup {
@@ -92,11 +101,6 @@ fn steps(
         setup.stdio
     };
     set_labels(container)?;
-    let sealed = if container.process.init {
-        Some(crate::reaper::sealed_executable()?)
-    } else {
-        None
-    };
     hook(setup.before_pivot)?;
 
     if chrooted {
@@ -114,7 +118,7 @@ fn steps(
             .during(|| "set the root's propagation".to_owned())?;
     }
     let mut prepared = prepare(&container.process)?;
-    prepared.sealed = sealed;
+    prepared.sealed = given.sealed;
     hook(setup.before_program)?;
     rustix::process::set_parent_process_death_signal(None).during(|| "outlive the creator".to_owned())?;
     let sync = sync.try_clone_to_owned().map_err(|_| Error::InitDied)?;
