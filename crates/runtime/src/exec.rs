@@ -152,34 +152,23 @@ fn open_cgroups(cgroups: &[PathBuf]) -> Result<Vec<OwnedFd>> {
     cgroups.iter().map(open).collect()
 }
 
-/// Enters those namespaces of the container that are not the caller's own.
+/// Enters the container's namespaces. To enter one's own again changes nothing, except that the kernel refuses it for the
+/// user namespace: rights over the others come with that one, so it goes first, if it is another.
 fn join_all(target: &Target<'_>) -> Result<()> {
-    let all = [
-        ("user", namespace_flag::NEWUSER),
-        ("ipc", namespace_flag::NEWIPC),
-        ("uts", namespace_flag::NEWUTS),
-        ("net", namespace_flag::NEWNET),
-        ("pid", namespace_flag::NEWPID),
-        ("cgroup", namespace_flag::NEWCGROUP),
-        ("mnt", namespace_flag::NEWNS),
-    ];
     let pid = target.pid.as_raw_nonzero();
-    let id = |of: String| rustix::fs::stat(of).map(|s| (s.st_dev, s.st_ino));
-    let mut flags = 0;
-    for (name, flag) in all {
-        let theirs = id(format!("/proc/{pid}/ns/{name}"));
-        let theirs = theirs.during(|| format!("look at the container's {name} namespace"))?;
-        if id(format!("/proc/self/ns/{name}")).is_ok_and(|ours| ours != theirs) {
-            flags |= flag;
-        }
-    }
-    if flags & namespace_flag::NEWUSER != 0 {
-        // Rights over the other namespaces come with this one.
+    let id = |of: &str| rustix::fs::stat(format!("/proc/{of}/ns/user")).map(|s| (s.st_dev, s.st_ino));
+    let theirs = id(&pid.to_string()).during(|| "look at the container's user namespace".to_owned())?;
+    if id("self").is_ok_and(|ours| ours != theirs) {
         join_namespaces(target.pidfd, namespace_flag::NEWUSER)
             .during(|| "join the container's user namespace".to_owned())?;
-        flags &= !namespace_flag::NEWUSER;
     }
-    join_namespaces(target.pidfd, flags).during(|| "join the container's namespaces".to_owned())
+    let others = namespace_flag::NEWIPC
+        | namespace_flag::NEWUTS
+        | namespace_flag::NEWNET
+        | namespace_flag::NEWPID
+        | namespace_flag::NEWCGROUP
+        | namespace_flag::NEWNS;
+    join_namespaces(target.pidfd, others).during(|| "join the container's namespaces".to_owned())
 }
 
 /// Opens a descriptor of process `pid`.

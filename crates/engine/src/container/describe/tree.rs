@@ -120,7 +120,12 @@ pub(super) fn mounts(record: &Record, run: &Path, rootless: bool) -> Result<Vec<
         ..filesystem("cgroup", "/sys/fs/cgroup", sys, &[])
     });
     if host.ipc_mode == "host" {
-        add(bind("/dev/mqueue".as_ref(), "/dev/mqueue", NOSUID_NOEXEC_NODEV, false));
+        // Mounted in the host's namespace it shows the host's queues, whether the host itself has it mounted or not.
+        if rootless && Path::new("/dev/mqueue").exists() {
+            add(bind("/dev/mqueue".as_ref(), "/dev/mqueue", NOSUID_NOEXEC_NODEV, false));
+        } else if !rootless {
+            add(filesystem("mqueue", "/dev/mqueue", NOSUID_NOEXEC_NODEV, &[]));
+        }
         add(bind("/dev/shm".as_ref(), "/dev/shm", NOSUID_NOEXEC_NODEV, true));
     } else {
         add(filesystem("mqueue", "/dev/mqueue", NOSUID_NOEXEC_NODEV, &[]));
