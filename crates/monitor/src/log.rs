@@ -152,14 +152,34 @@ impl Log {
 }
 
 impl Rotating {
-    fn put(&mut self, entries: &[u8]) -> std::io::Result<()> {
-        if self
-            .max_size
-            .is_some_and(|max| self.size > 0 && self.size + entries.len() as u64 > max)
-        {
-            self.rotate()?;
+    /// Appends whole entries, going on in a new file wherever one would become too large.
+    fn put(&mut self, mut entries: &[u8]) -> std::io::Result<()> {
+        while !entries.is_empty() {
+            let room = self.max_size.map_or(u64::MAX, |max| max.saturating_sub(self.size));
+            let room = usize::try_from(room).unwrap_or(usize::MAX);
+            let end_of_entry = |bytes: &[u8]| bytes.iter().position(|&b| b == b'\n').map_or(bytes.len(), |at| at + 1);
+            let fits = match entries.len() <= room {
+                true => entries.len(),
+                false => entries[..room].iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1),
+            };
+            // An entry that is larger than a file has one to itself.
+            let length = if fits == 0 && self.size == 0 {
+                end_of_entry(entries)
+            } else {
+                fits
+            };
+            if length == 0 {
+                self.rotate()?;
+                continue;
+            }
+            let (head, tail) = entries.split_at(length);
+            self.append(head)?;
+            entries = tail;
         }
-        let before = self.size;
+        Ok(())
+    }
+
+    fn append(&mut self, entries: &[u8]) -> std::io::Result<()> {
         match self.file.write_all(entries) {
             Ok(()) => {
                 self.size += entries.len() as u64;
@@ -167,7 +187,7 @@ impl Rotating {
             }
             Err(e) => {
                 // Half an entry would make the whole file unreadable for Docker's own tools.
-                let _ = self.file.set_len(before);
+                let _ = self.file.set_len(self.size);
                 Err(e)
             }
         }
@@ -342,6 +362,24 @@ mod tests {
         fn concat_text(&self) -> String {
             self.iter().map(|(_, t)| t.as_str()).collect()
         }
+    }
+
+    #[test]
+    fn one_burst_is_spread_over_files_of_the_right_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let (plan, path) = plan(folder.path(), Some(1000), 4);
+        let mut log = Log::open(&plan).unwrap();
+        let long = "x".repeat(2000);
+        let text: String = (0..40).map(|n| format!("line {n}\n")).collect::<String>() + &long + "\nlast\n";
+        log.write(Stream::Stdout, text.as_bytes());
+        let mut all = Vec::new();
+        for file in [numbered(&path, 3), numbered(&path, 2), numbered(&path, 1), path.clone()] {
+            let lines = texts(&file);
+            assert!(std::fs::metadata(&file).unwrap().len() <= 1000 || lines.len() == 1);
+            all.extend(lines);
+        }
+        let kept = all.concat_text();
+        assert!(text.ends_with(&kept) && kept.contains(&long), "{kept}");
     }
 
     #[test]

@@ -123,6 +123,7 @@ impl FromStr for Platform {
         }
         for part in &parts {
             if part.is_empty()
+                || part.starts_with('.')
                 || !part
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))

@@ -43,6 +43,8 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
         }
         Err(e) => Err(e.into()),
     })?;
+    // What killed commands and monitors left is cleared in passing, once for all names.
+    let _ = container::recover(&engine);
     // Told, but no failure: what was asked for is so.
     for failure in missing {
         failure.report();

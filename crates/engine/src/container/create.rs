@@ -214,13 +214,15 @@ pub(crate) fn sweep(engine: &Engine) {
         let dead = if name.starts_with(".removed-") {
             true
         } else if name.starts_with(".new-") {
-            // Between the making of the folder and the taking of its lock there is an instant: give it a minute.
+            // Between the making of the folder and the taking of its lock there is an instant, in which the folder is
+            // empty: then give it a minute.
+            let filled = fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some());
             let old = entry
                 .metadata()
                 .and_then(|m| m.modified())
                 .is_ok_and(|t| t.elapsed().is_ok_and(|age| age > std::time::Duration::from_secs(60)));
             let free = File::open(&path).is_ok_and(|f| flock(&f, FlockOperation::NonBlockingLockExclusive).is_ok());
-            old && free
+            (filled || old) && free
         } else {
             false
         };

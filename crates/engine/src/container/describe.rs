@@ -139,11 +139,14 @@ pub(crate) fn container(engine: &Engine, record: &Record, run: &Path) -> Result<
     Ok((container, plan, engine.rootless && !limited))
 }
 
+/// The cgroup that containers' own are below unless told otherwise.
+pub(crate) const PARENT: &str = "hull";
+
 /// The cgroup that a container's own is below.
 pub(crate) fn parent(host: &HostConfig) -> &str {
     let parent = host.cgroup_parent.trim_matches('/');
     if parent.is_empty() || parent.split('/').any(|part| part == "..") {
-        "hull"
+        PARENT
     } else {
         parent
     }

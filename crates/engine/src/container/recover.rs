@@ -9,7 +9,8 @@ use hull_spec::container::{LastExit, LiveState, Record};
 use super::{find, lock, status};
 use crate::{Engine, Result};
 
-/// Clears what an earlier run of this container left. The caller holds its lock and knows that it does not run.
+/// Clears what an earlier run of this container left on the host. The caller holds its lock and knows that it does not
+/// run.
 pub(crate) fn clear(engine: &Engine, record: &Record) -> Result<()> {
     let run = engine.container_run(&record.id);
     let live: Option<LiveState> = status::read(&run.join("state.json"))?;
@@ -26,6 +27,7 @@ pub(crate) fn clear(engine: &Engine, record: &Record) -> Result<()> {
         });
     }
     let _ = std::fs::remove_file(run.join("state.json"));
+    free_addresses(engine, Some(&record.id));
     Ok(())
 }
 
@@ -47,9 +49,11 @@ pub fn all(engine: &Engine) -> Result<()> {
             continue;
         }
         let Ok(record) = find::load(engine, &id) else {
-            // Its files are gone: only the run folder is left of it.
+            // Its files are gone: only what it had on the host is left of it.
             if let Ok(Some(_lock)) = lock::take(engine, &id) {
+                hull_runtime::cgroup::remove(&hull_runtime::cgroup::find(super::describe::PARENT, &id));
                 let _ = std::fs::remove_dir_all(engine.container_run(&id));
+                dead.push(id);
             }
             continue;
         };
@@ -58,7 +62,7 @@ pub fn all(engine: &Engine) -> Result<()> {
         }
     }
     if !dead.is_empty() {
-        free_addresses(engine);
+        free_addresses(engine, None);
     }
     super::create::sweep(engine);
     Ok(())
@@ -106,9 +110,12 @@ pub(crate) fn one(engine: &Engine, record: &Record) -> Result<bool> {
     Ok(true)
 }
 
-/// Frees addresses and ports of containers that do not run.
-pub(crate) fn free_addresses(engine: &Engine) {
+/// Frees addresses and ports of containers that do not run; `dead` is one whose lock the caller holds.
+pub(crate) fn free_addresses(engine: &Engine, dead: Option<&str>) {
     let alive = |id: &str| {
+        if dead == Some(id) {
+            return false;
+        }
         // Whoever holds the lock lives, and so does a container that runs without a monitor.
         status::sight(engine, id).map_or(true, |look| look.monitored || look.live.is_some())
     };

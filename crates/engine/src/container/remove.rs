@@ -15,7 +15,7 @@ pub struct RemoveRequest {
     pub volumes: bool,
 }
 
-/// Removes a container.
+/// Removes a container. What other containers' killed monitors left is not looked for: see [`super::recover`].
 ///
 /// # Errors
 /// No such container; [`Error::Running`] without `force`.
@@ -57,7 +57,6 @@ pub fn remove(engine: &Engine, name: &str, request: &RemoveRequest) -> Result<()
     if request.volumes || record.host_config.auto_remove {
         volume::remove_all_anonymous(engine, &record)?;
     }
-    recover::all(engine)?;
     free_image(engine, &record)
 }
 

@@ -21,7 +21,9 @@ const KILL: i32 = 9;
 pub fn stop(engine: &Engine, name: &str, signal: Option<&str>, timeout: Option<i64>) -> Result<()> {
     let record = find(engine, name)?;
     let Some(live) = status::derive(engine, &record)?.live else {
-        recover::one(engine, &record)?;
+        if recover::one(engine, &record)? {
+            recover::free_addresses(engine, None);
+        }
         return Ok(());
     };
     let own = record.config.stop_signal.as_deref().filter(|s| !s.is_empty());
@@ -51,7 +53,7 @@ pub(crate) fn end(engine: &Engine, record: &Record, live: &LiveState, signal: i3
     }
     lock::wait(engine, &record.id)?;
     if find::exists(engine, &record.id) && recover::one(engine, record)? {
-        recover::free_addresses(engine);
+        recover::free_addresses(engine, None);
     }
     Ok(())
 }

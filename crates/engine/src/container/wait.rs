@@ -21,7 +21,9 @@ pub fn wait(engine: &Engine, name: &str) -> Result<i32> {
             None => break,
         }
     }
-    recover::one(engine, &record)?;
+    if recover::one(engine, &record)? {
+        recover::free_addresses(engine, None);
+    }
     if !find::exists(engine, &record.id) {
         return Err(Error::NoSuchContainer { name: name.to_owned() });
     }
