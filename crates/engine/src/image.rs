@@ -1,5 +1,6 @@
 //! Verbs of images.
 
+pub mod hello;
 mod inspect;
 mod list;
 mod remove;
