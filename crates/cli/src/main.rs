@@ -18,6 +18,7 @@ mod detach_keys;
 mod dispatch;
 mod env;
 mod error;
+mod hello;
 mod help;
 #[cfg(test)]
 mod manual;
@@ -47,6 +48,9 @@ fn main() -> ExitCode {
     }
     if program == hull_runtime::reaper::NAME && std::process::id() == 1 {
         return ExitCode::from(hull_runtime::reaper::main(args.collect(), env::all()));
+    }
+    if hello::is_called(Path::new(&program)) {
+        return ExitCode::from(hello::main(args).unwrap_or_else(|failure| failure.report()));
     }
     // As `docker` or by any other name it is hull.
     let outcome = dispatch::words(args).and_then(dispatch::dispatch);

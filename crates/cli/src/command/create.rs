@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use hull_engine::image::hello;
 use hull_engine::{Engine, container};
-use hull_spec::Reference;
 use hull_spec::container::CreateRequest;
+use hull_spec::{Platform, Reference};
 
 use super::{Command, pull};
 use crate::args::{Count, Matches};
@@ -88,7 +89,16 @@ pub(super) fn create(args: &Matches, ctx: &Context, engine: &Engine, request: &C
     if policy == Policy::Always {
         pull_image(args, ctx, request)?;
     }
+    let embedded = policy == Policy::Missing && is_embedded(request);
+    if embedded && hello::is_outdated(engine)? {
+        hello::make(&ctx.engine())?;
+    }
     let created = match container::create(engine, request) {
+        Err(e) if embedded && is_missing_image(&e) => {
+            // An engine of its own: this one may have opened the store for reading.
+            hello::make(&ctx.engine())?;
+            container::create(engine, request)?
+        }
         Err(e) if policy == Policy::Missing && is_missing_image(&e) => {
             let name: Reference = image.parse()?;
             note(&format!(
@@ -105,6 +115,12 @@ pub(super) fn create(args: &Matches, ctx: &Context, engine: &Engine, request: &C
     }
     cidfile.write(&created.id)?;
     Ok(created.id)
+}
+
+/// Whether the image is the one that is made of this binary, for the platform that this binary is for.
+fn is_embedded(request: &CreateRequest) -> bool {
+    let host = Platform::host();
+    hello::is_name(&request.config.image) && request.platform.as_ref().is_none_or(|p| p.rank(&host).is_some())
 }
 
 fn is_missing_image(e: &hull_engine::Error) -> bool {
