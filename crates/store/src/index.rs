@@ -95,9 +95,10 @@ fn open(root: &Path, access: Access) -> Result<Connection> {
     }
     if access == Access::Write {
         // NORMAL syncs at checkpoints only: a power cut may take back the last commits, but never tears one.
+        write_ahead(&connection)?;
         connection
-            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 500")
-            .act("choose write-ahead logging")?;
+            .execute_batch("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 500")
+            .act("choose when to sync")?;
         migrate(&mut connection)?;
     } else if found < KNOWN {
         // A reader cannot migrate; whoever may write does it in passing.
@@ -105,6 +106,24 @@ fn open(root: &Path, access: Access) -> Result<Connection> {
         return open(root, Access::Read);
     }
     Ok(connection)
+}
+
+/// Turns write-ahead logging on. Two commands that make the index at once both want to, and for this one change SQLite does
+/// not wait for the other as it does elsewhere.
+fn write_ahead(connection: &Connection) -> Result<()> {
+    let started = std::time::Instant::now();
+    loop {
+        let mode: rusqlite::Result<String> =
+            connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0));
+        match mode {
+            Err(rusqlite::Error::SqliteFailure(e, _))
+                if e.code == rusqlite::ErrorCode::DatabaseBusy && started.elapsed() < BUSY =>
+            {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+            done => return done.map(drop).act("choose write-ahead logging"),
+        }
+    }
 }
 
 fn version(connection: &Connection) -> Result<i64> {
