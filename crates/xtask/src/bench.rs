@@ -73,8 +73,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             .with_context(|| format!("find {}", binary.display()))?,
         None => crate::workspace::build("release")?,
     };
+    let host = Host::new(&binary);
+    // As /run is on any host that systemd has started; not every test machine has it so.
+    std::fs::create_dir_all(host.run_root())?;
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "tmpfs"])
+        .arg(host.run_root())
+        .status()?;
+    ensure!(
+        mounted.success(),
+        "cannot mount a tmpfs on {}",
+        host.run_root().display()
+    );
     let bench = Bench {
-        host: Host::new(&binary),
+        host,
         binary,
         peers: Peers::find(),
         quick: options.quick,
