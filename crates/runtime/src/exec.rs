@@ -48,7 +48,7 @@ pub struct Joined {
 }
 
 /// Starts `process` in the container of `target`. Afterwards the calling process is in the container's namespaces,
-/// except for its PID namespace, and must not open paths that it means to be the host's.
+/// except for its PID and cgroup namespaces, and must not open paths that it means to be the host's.
 ///
 /// # Errors
 /// [`Error::NotFound`] and [`Error::NotExecutable`] for the program, others for what the kernel refuses.
@@ -85,7 +85,7 @@ pub fn exec(target: &Target<'_>, process: &Process, io: Io) -> Result<Joined> {
         Fork::Child => {
             drop(ours);
             let entries = if unified.is_some() { &[] } else { entries.as_slice() };
-            let error = match steps(process, io, entries, &theirs) {
+            let error = match steps(process, io, entries, target.pidfd, &theirs) {
                 Ok(never) => match never {},
                 Err(error) => error,
             };
@@ -116,6 +116,7 @@ fn steps(
     process: &Process,
     io: std::result::Result<Stdio, OwnedFd>,
     entries: &[OwnedFd],
+    container: BorrowedFd<'_>,
     sync: &OwnedFd,
 ) -> Result<std::convert::Infallible> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).during(|| "hide the process".to_owned())?;
@@ -125,6 +126,10 @@ fn steps(
     for entry in entries {
         rustix::io::write(entry, b"0").during(|| "enter the container's cgroups".to_owned())?;
     }
+    // Only now: where cgroup v2 is mounted with `nsdelegate`, as systemd does, no process is moved to or born in a cgroup unless
+    // the creator's cgroup namespace shows both that cgroup and the creator's own (`cgroups(7)`).
+    join_namespaces(container, namespace_flag::NEWCGROUP)
+        .during(|| "join the container's cgroup namespace".to_owned())?;
     let stdio = match io {
         Ok(stdio) => stdio,
         Err(slave) => init::terminal_stdio(slave)?,
@@ -152,8 +157,9 @@ fn open_cgroups(cgroups: &[PathBuf]) -> Result<Vec<OwnedFd>> {
     cgroups.iter().map(open).collect()
 }
 
-/// Enters the container's namespaces. To enter one's own again changes nothing, except that the kernel refuses it for the
-/// user namespace: rights over the others come with that one, so it goes first, if it is another.
+/// Enters the container's namespaces, except for its cgroup namespace, which the new process enters by itself. To enter
+/// one's own again changes nothing, except that the kernel refuses it for the user namespace: rights over the others come
+/// with that one, so it goes first, if it is another.
 fn join_all(target: &Target<'_>) -> Result<()> {
     let pid = target.pid.as_raw_nonzero();
     let id = |of: &str| rustix::fs::stat(format!("/proc/{of}/ns/user")).map(|s| (s.st_dev, s.st_ino));
@@ -166,7 +172,6 @@ fn join_all(target: &Target<'_>) -> Result<()> {
         | namespace_flag::NEWUTS
         | namespace_flag::NEWNET
         | namespace_flag::NEWPID
-        | namespace_flag::NEWCGROUP
         | namespace_flag::NEWNS;
     join_namespaces(target.pidfd, others).during(|| "join the container's namespaces".to_owned())
 }
