@@ -18,6 +18,7 @@ mod release;
 mod test;
 mod tidy;
 mod tour;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -56,6 +57,8 @@ enum Task {
     Docs,
     /// Write docs/terminal.svg, a picture of a real terminal session.
     Picture(picture::Options),
+    /// Run hull in a virtual machine whose kernel has cgroup v2 (as root, on Debian; takes minutes).
+    Vm(vm::Options),
 }
 
 fn main() -> ExitCode {
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Task::Images(options) => images::run(&options),
         Task::Docs => documents::run(),
         Task::Picture(options) => picture::run(&options),
+        Task::Vm(options) => vm::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
