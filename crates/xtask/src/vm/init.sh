@@ -25,6 +25,8 @@ ip link set lo up
 for module in /modules/*; do
 	insmod "$module" || echo "cannot load $module"
 done
+# What the firmware left of a line is no part of the first check's.
+echo
 IMAGE=$(cat /image)
 export IMAGE
 for check in /checks/*; do
