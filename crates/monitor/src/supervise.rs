@@ -259,7 +259,16 @@ fn start(launch: &mut Launch) -> Result<Running, Box<Failed>> {
             network: begun.network,
             started_at: begun.started_at,
         }),
-        Err(error) => Err(Box::new(Failed { error, begun })),
+        Err(error) => {
+            let cause = match &error {
+                Error::Runtime(_) => None,
+                _ => begun.starting.as_ref().and_then(Starting::last_words),
+            };
+            Err(Box::new(Failed {
+                error: cause.map_or(error, Error::from),
+                begun,
+            }))
+        }
     }
 }
 

@@ -187,6 +187,16 @@ impl Starting {
         Err(finish::received(&buffer[..received.bytes], &self.program))
     }
 
+    /// Why init has ended already, if it has said so: what failed outside because of that is not worth telling.
+    #[must_use]
+    pub fn last_words(&self) -> Option<Error> {
+        let mut buffer = vec![0u8; 8192];
+        match rustix::net::recv(&self.sync, &mut buffer[..], RecvFlags::DONTWAIT) {
+            Ok((n, _)) if n > 0 => Some(finish::received(&buffer[..n], &self.program)),
+            _ => None,
+        }
+    }
+
     /// Waits until the program has started.
     ///
     /// # Errors

@@ -100,7 +100,7 @@ fn resolve(engine: &Engine, request: &CreateRequest) -> Result<Image> {
 fn place(engine: &Engine, record: &mut Record) -> Result<()> {
     let containers = engine.data.join("containers");
     let new = containers.join(format!(".new-{}", record.id));
-    make_folder(&new)?;
+    let _folder = locked(&new)?;
     let done = fill(engine, record, &new);
     if done.is_err() {
         // The lock goes with the descriptor; whatever cannot be removed is swept by a later command.
@@ -114,9 +114,6 @@ fn fill(engine: &Engine, record: &mut Record, new: &Path) -> Result<()> {
         let path = path.to_owned();
         move |source| Error::Write { path, source }
     };
-    let folder = File::open(new).map_err(at(new))?;
-    // Tells a sweeping command that this one is alive.
-    flock(&folder, FlockOperation::NonBlockingLockExclusive).map_err(|e| at(new)(e.into()))?;
     let mut builder = DirBuilder::new();
     for part in ["upper", "work"] {
         builder.mode(if part == "upper" { 0o755 } else { 0o700 });
@@ -143,6 +140,29 @@ fn fill(engine: &Engine, record: &mut Record, new: &Path) -> Result<()> {
         let _ = fs::remove_file(engine.names().join(&record.name));
     }
     done
+}
+
+/// Makes the folder of a container to be and takes its lock, which tells a sweeping command that this one is alive.
+fn locked(path: &Path) -> Result<File> {
+    let failed = |source| Error::Write {
+        path: path.to_owned(),
+        source,
+    };
+    loop {
+        make_folder(path)?;
+        let folder = match File::open(path) {
+            Ok(folder) => folder,
+            // Swept in the instant since it was made.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(failed(e)),
+        };
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) if path.exists() => return Ok(folder),
+            // Being swept.
+            Ok(()) | Err(rustix::io::Errno::WOULDBLOCK) => {}
+            Err(errno) => return Err(failed(errno.into())),
+        }
+    }
 }
 
 fn make_folder(path: &Path) -> Result<()> {
@@ -214,15 +234,13 @@ pub(crate) fn sweep(engine: &Engine) {
         let dead = if name.starts_with(".removed-") {
             true
         } else if name.starts_with(".new-") {
+            let folder = File::open(&path);
+            let free = folder
+                .as_ref()
+                .is_ok_and(|f| flock(f, FlockOperation::NonBlockingLockExclusive).is_ok());
             // Between the making of the folder and the taking of its lock there is an instant, in which the folder is
-            // empty: then give it a minute.
-            let filled = fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some());
-            let old = entry
-                .metadata()
-                .and_then(|m| m.modified())
-                .is_ok_and(|t| t.elapsed().is_ok_and(|age| age > std::time::Duration::from_secs(60)));
-            let free = File::open(&path).is_ok_and(|f| flock(&f, FlockOperation::NonBlockingLockExclusive).is_ok());
-            (filled || old) && free
+            // empty: whoever is in it finds that it is gone and makes another ([`locked`]).
+            free && fs::remove_dir(&path).is_err()
         } else {
             false
         };

@@ -180,11 +180,18 @@ fn take(sources: &mut [Option<OwnedFd>], index: usize) -> Result<OwnedFd> {
 /// Mounts the root file system where it will be pivoted into, and returns its root.
 fn root(rootfs: &Rootfs) -> Result<OwnedFd> {
     match rootfs {
-        Rootfs::Overlay(overlay) => {
-            let mount = overlay_mount(overlay)?;
-            attach_at(&mount, &overlay.mount_point)?;
-            Ok(mount)
-        }
+        Rootfs::Overlay(overlay) => match overlay_mount(overlay) {
+            Ok(mount) => {
+                attach_at(&mount, &overlay.mount_point)?;
+                Ok(mount)
+            }
+            // `lowerdir+` is unknown to this kernel: told when it is set, or, before overlay spoke the new mount API
+            // (Linux 6.5), only at the end.
+            Err(Error::System {
+                errno: Errno::INVAL, ..
+            }) => overlay_by_options(overlay),
+            Err(e) => Err(e),
+        },
         Rootfs::Directory(path) => {
             let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
             let act = "mount the root file system";
@@ -215,28 +222,14 @@ fn attach_at(mount: &OwnedFd, path: &Path) -> Result<()> {
 }
 
 fn overlay_mount(overlay: &Overlay) -> Result<OwnedFd> {
-    let context = || {
-        format!(
-            "mount the overlay of {} layers on `{}`",
-            overlay.lower.len(),
-            overlay.upper.display()
-        )
-    };
+    let context = || overlay_act(overlay);
     let fs = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).during(context)?;
     fsconfig_set_string(fs.as_fd(), c"source", c"overlay").during(context)?;
     let set = |key: &CStr, path: &Path| fsconfig_set_string(fs.as_fd(), key, path).during(context);
-    // `lowerdir+` (Linux 6.5) takes one layer a call, so that neither the number of layers nor their paths are limited
+    // `lowerdir+` (Linux 6.7) takes one layer a call, so that neither the number of layers nor their paths are limited
     // by a page of options, and so that a colon in a path needs no escape.
-    if let Some((first, rest)) = overlay.lower.split_first() {
-        match fsconfig_set_string(fs.as_fd(), c"lowerdir+", first) {
-            Ok(()) => {
-                for lower in rest {
-                    set(c"lowerdir+", lower)?;
-                }
-            }
-            Err(Errno::INVAL) => set(c"lowerdir", Path::new(&joined_lower(overlay)))?,
-            Err(errno) => return Err(Error::System { act: context(), errno }),
-        }
+    for lower in &overlay.lower {
+        set(c"lowerdir+", lower)?;
     }
     set(c"upperdir", &overlay.upper)?;
     set(c"workdir", &overlay.work)?;
@@ -250,10 +243,70 @@ fn overlay_mount(overlay: &Overlay) -> Result<OwnedFd> {
     fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).during(context)
 }
 
-/// The layers as one option for kernels before 6.5, with overlay's escapes.
-fn joined_lower(overlay: &Overlay) -> String {
-    let escape = |path: &PathBuf| path.display().to_string().replace('\\', "\\\\").replace(':', "\\:");
-    overlay.lower.iter().map(escape).collect::<Vec<_>>().join(":")
+fn overlay_act(overlay: &Overlay) -> String {
+    format!(
+        "mount the overlay of {} layers on `{}`",
+        overlay.lower.len(),
+        overlay.upper.display()
+    )
+}
+
+/// As [`overlay_mount`], for kernels before 6.7: by one page of options. The layers are named from the folder that they
+/// are all in, so that some fifty fit.
+fn overlay_by_options(overlay: &Overlay) -> Result<OwnedFd> {
+    let context = || overlay_act(overlay);
+    let options = overlay_options(overlay);
+    if options.len() >= OPTIONS_MAX {
+        return Err(Error::Unsupported(format!(
+            "{}: before Linux 6.7 its options must fit in a page of {OPTIONS_MAX} bytes, and they are {}",
+            context(),
+            options.len()
+        )));
+    }
+    let options = CString::new(options).map_err(|_| Error::Invalid("a path holds a NUL byte".to_owned()))?;
+    rustix::process::chdir(layers_folder(overlay)).during(context)?;
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount(c"overlay", &overlay.mount_point, c"overlay", flags, options.as_c_str()).during(context)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(&overlay.mount_point, flags, Mode::empty()).during(context)
+}
+
+/// Bytes of a page of mount options (`mount(2)`).
+const OPTIONS_MAX: usize = 4096;
+
+/// The folder that all layers are below: `DATA/layers`.
+fn layers_folder(overlay: &Overlay) -> &Path {
+    overlay
+        .lower
+        .last()
+        .and_then(|base| base.parent())
+        .unwrap_or(Path::new("/"))
+}
+
+/// The options of an overlay as `mount(2)` takes them, with overlay's escapes.
+fn overlay_options(overlay: &Overlay) -> String {
+    let escape = |path: &Path| {
+        let text = path.display().to_string();
+        text.replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,")
+    };
+    let folder = layers_folder(overlay);
+    let lower = overlay
+        .lower
+        .iter()
+        .map(|layer| escape(layer.strip_prefix(folder).unwrap_or(layer)));
+    let mut out = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        lower.collect::<Vec<_>>().join(":"),
+        escape(&overlay.upper),
+        escape(&overlay.work)
+    );
+    if overlay.volatile {
+        out.push_str(",volatile");
+    }
+    if overlay.user_xattr {
+        out.push_str(",userxattr");
+    }
+    out
 }
 
 /// A container's file tree while it is made.
@@ -575,4 +628,61 @@ fn attach(mount: &OwnedFd, place: BorrowedFd<'_>) -> rustix::io::Result<()> {
 
 fn file_type(fd: &OwnedFd) -> rustix::io::Result<FileType> {
     rustix::fs::fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_kernels_get_short_and_escaped_options() {
+        let overlay = Overlay {
+            lower: vec![
+                "/data/layers/a:b/fs".into(),
+                "/data/layers/c,d/fs".into(),
+                "/data/layers/base".into(),
+            ],
+            upper: "/data/containers/x/upper".into(),
+            work: "/data/containers/x/work".into(),
+            mount_point: "/data/containers/x".into(),
+            volatile: true,
+            user_xattr: false,
+        };
+        insta::assert_snapshot!(
+            overlay_options(&overlay),
+            @r"lowerdir=a\:b/fs:c\,d/fs:base,upperdir=/data/containers/x/upper,workdir=/data/containers/x/work,volatile"
+        );
+    }
+
+    #[test]
+    fn privileged_an_overlay_is_mounted_by_options_too() {
+        if !hull_testkit::require_root() {
+            return;
+        }
+        let data = tempfile::tempdir().unwrap();
+        let make = |name: &str| {
+            let path = data.path().join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            path
+        };
+        let overlay = Overlay {
+            lower: vec![make("layers/one/fs"), make("layers/base")],
+            upper: make("c/upper"),
+            work: make("c/work"),
+            mount_point: make("c"),
+            volatile: true,
+            user_xattr: false,
+        };
+        std::fs::write(overlay.lower[0].join("file"), "one").unwrap();
+        // In a mount namespace of this test's own process: nextest gives each test one.
+        std::thread::spawn(move || {
+            hull_sys::clone::unshare(crate::container::namespace_flag::NEWNS).unwrap();
+            detach().unwrap();
+            let root = overlay_by_options(&overlay).unwrap();
+            let file = rustix::fs::openat(&root, "file", OFlags::RDONLY, Mode::empty()).unwrap();
+            assert_eq!(std::io::read_to_string(std::fs::File::from(file)).unwrap(), "one");
+        })
+        .join()
+        .unwrap();
+    }
 }
