@@ -79,6 +79,13 @@ pub(super) fn run(bench: &Bench, image: &str, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
+/// Lets the disk come to rest after a tree was deleted: for five seconds ext4 without a journal steps around the inodes of
+/// deleted files one by one, and making ten thousand files then takes several times as long.
+fn rest() {
+    rustix::fs::sync();
+    std::thread::sleep(Duration::from_secs(8));
+}
+
 /// The medians of other engines, less what it costs to reach them.
 fn others(contenders: &[Contender], times: &[Times]) -> Vec<(String, Duration)> {
     let pairs = || contenders.iter().zip(times);
@@ -227,9 +234,14 @@ pub(super) fn pull(bench: &Bench, table: &mut Table) -> Result<()> {
     let mut contenders = vec![
         bench.hull(&format!("pull --quiet {image}")).before(move || {
             let _ = remove.command().status();
+            rest();
             Ok(())
         }),
-        Contender::shell("curl | tar -xz", &line).before(move || fresh(&clear)),
+        Contender::shell("curl | tar -xz", &line).before(move || {
+            let done = fresh(&clear);
+            rest();
+            done
+        }),
     ];
     let engines = [
         ("docker", "docker pull -q"),
@@ -243,6 +255,7 @@ pub(super) fn pull(bench: &Bench, table: &mut Table) -> Result<()> {
             let remove = bench.peers.command_of(engine, &format!("{engine} rmi -f {image}"));
             contenders.push(contender.before(move || {
                 let _ = remove.as_ref().map(|remove| remove.command().status());
+                rest();
                 Ok(())
             }));
         }
