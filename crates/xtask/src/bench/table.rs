@@ -84,6 +84,7 @@ impl Table {
                 target,
                 met,
             } = row;
+            let other = cell(other);
             text += &format!(
                 "| {what} | {hull} | {other} | {ratio} | {target} | {} |\n",
                 verdict(*met)
@@ -103,6 +104,7 @@ impl Table {
             ..
         } in &self.0
         {
+            let other = cell(other);
             text += &format!("| {what} | {hull} | {other} | {ratio} |\n");
         }
         text
@@ -122,6 +124,11 @@ impl Table {
             })
             .collect()
     }
+}
+
+/// A text as a cell of a table: a pipe would end it, even in code.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
 }
 
 fn verdict(met: Option<bool>) -> &'static str {
