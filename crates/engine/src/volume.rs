@@ -22,18 +22,6 @@ struct About {
     anonymous: bool,
 }
 
-/// Whether `text` may be a volume's name.
-#[must_use]
-pub fn is_name(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    bytes.len() > 1
-        && bytes.len() < 256
-        && bytes[0].is_ascii_alphanumeric()
-        && bytes
-            .iter()
-            .all(|&b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
-}
-
 fn folder(engine: &Engine, name: &str) -> PathBuf {
     engine.data.join("volumes").join(name)
 }

@@ -119,7 +119,7 @@ fn short(spec: &str) -> Result<Wanted> {
             make_source: true,
         }
     } else {
-        if !source.is_empty() && !volume::is_name(source) {
+        if !source.is_empty() && !find::is_name(source) {
             return Err(invalid(format!(
                 "create {source}: \"{source}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
             )));
@@ -187,7 +187,7 @@ fn long(mount: &Mount) -> Result<Wanted> {
             })
         }
         "volume" | "" => {
-            if !mount.source.is_empty() && !volume::is_name(&mount.source) {
+            if !mount.source.is_empty() && !find::is_name(&mount.source) {
                 return Err(bad(&format!(
                     "\"{}\" includes invalid characters for a local volume name",
                     mount.source
