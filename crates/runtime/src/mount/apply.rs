@@ -180,6 +180,12 @@ fn take(sources: &mut [Option<OwnedFd>], index: usize) -> Result<OwnedFd> {
 /// Mounts the root file system where it will be pivoted into, and returns its root.
 fn root(rootfs: &Rootfs) -> Result<OwnedFd> {
     match rootfs {
+        // Such a kernel writes a line to its log for each attempt with an option that it does not know.
+        Rootfs::Overlay(overlay)
+            if crate::seccomp::kernel_version() < (6, 5) && overlay_options(overlay).len() < OPTIONS_MAX =>
+        {
+            overlay_by_options(overlay)
+        }
         Rootfs::Overlay(overlay) => match overlay_mount(overlay) {
             Ok(mount) => {
                 attach_at(&mount, &overlay.mount_point)?;
