@@ -217,14 +217,11 @@ fn write(write: &Write) -> Result<()> {
         }
         Err(errno)
     });
-    match done {
-        Err(Errno::NOENT) if write.optional => Ok(()),
-        done => done.map_err(|errno| Error::Cgroup {
-            path: write.file.clone(),
-            value: write.value.clone(),
-            errno,
-        }),
-    }
+    done.map_err(|errno| Error::Cgroup {
+        path: write.file.clone(),
+        value: write.value.clone(),
+        errno,
+    })
 }
 
 /// Writes one value into one file of a cgroup.

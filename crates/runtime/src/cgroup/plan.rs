@@ -31,8 +31,6 @@ pub struct Write {
     pub file: PathBuf,
     /// The value.
     pub value: String,
-    /// Whether a kernel without the file is fine.
-    pub optional: bool,
 }
 
 /// The hierarchies that every container has on v1: to count, to freeze, to guard devices.
@@ -72,7 +70,6 @@ fn unified(plan: &mut Plan, folder: &Path, r: &Resources) -> Result<()> {
         plan.writes.push(Write {
             file: folder.join(file),
             value,
-            optional: false,
         });
     };
     let limit = |n: i64| if n < 0 { "max".to_owned() } else { n.to_string() };
@@ -186,7 +183,6 @@ fn legacy(plan: &mut Plan, hierarchies: &[String], parent: &str, name: &str, r: 
             Ok(Write {
                 file: folder.join(format!("{controller}.{file}")),
                 value,
-                optional: false,
             })
         })
         .collect::<Result<_>>()?;
