@@ -6,6 +6,7 @@
 //!
 //! A value is checked when it is read, so that the message names the flag; it is converted where it is used.
 
+pub(crate) mod duration;
 mod flag;
 mod help;
 mod matches;

@@ -13,6 +13,7 @@ mod mount;
 mod network;
 mod port;
 mod request;
+pub(crate) mod restart;
 mod security;
 mod volume;
 

@@ -13,6 +13,7 @@ pub mod logs;
 mod merge;
 mod mounts;
 pub mod name;
+mod policy;
 pub mod port;
 mod recover;
 mod remove;

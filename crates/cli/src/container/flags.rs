@@ -1,16 +1,15 @@
 //! The flags of `run` and `create`.
 
 use super::{block, device, environment, limit, mount, network};
-use crate::args::{Flag, value};
+use crate::args::{Flag, duration, value};
 
 const NO_USER_NETWORKS: &str =
     "networks of your own come in a later version; bridge, host, none and container:NAME work";
-const NO_HEALTH: &str = "health checks come in a later version";
 const WINDOWS: &str = "it is for Windows containers";
 const NO_GPUS: &str = "GPUs come in a later version; --device passes single device nodes";
 
 /// The flags that both take.
-const SHARED: [Flag; 99] = [
+const SHARED: [Flag; 100] = [
     Flag::list("add-host")
         .checked(network::check_host)
         .help("Add `name:address` to /etc/hosts; the address host-gateway stands for the host"),
@@ -78,14 +77,31 @@ const SHARED: [Flag; 99] = [
     Flag::list("expose").help("Declare a port or a range of ports"),
     Flag::string("gpus").named("gpu-request").refused(NO_GPUS),
     Flag::list("group-add").help("Add a supplementary group"),
-    Flag::string("health-cmd").refused(NO_HEALTH),
-    Flag::string("health-interval").named("duration").refused(NO_HEALTH),
-    Flag::int("health-retries").refused(NO_HEALTH),
+    Flag::string("health-cmd").help("Command that checks whether it is healthy"),
+    Flag::string("health-interval")
+        .named("duration")
+        .checked(duration::check_duration)
+        .default("0s")
+        .help("Time between two checks (ms|s|m|h); 0s for the image's, or 30s"),
+    Flag::string("health-on-failure")
+        .default("\"none\"")
+        .help("What happens when it becomes unhealthy: none, kill, stop or restart"),
+    Flag::int("health-retries").help("Failed checks in a row until it is unhealthy"),
     Flag::string("health-start-interval")
         .named("duration")
-        .refused(NO_HEALTH),
-    Flag::string("health-start-period").named("duration").refused(NO_HEALTH),
-    Flag::string("health-timeout").named("duration").refused(NO_HEALTH),
+        .checked(duration::check_duration)
+        .default("0s")
+        .help("Time between two checks during the start period (ms|s|m|h)"),
+    Flag::string("health-start-period")
+        .named("duration")
+        .checked(duration::check_duration)
+        .default("0s")
+        .help("Time that it gets to start before failed checks count (ms|s|m|h)"),
+    Flag::string("health-timeout")
+        .named("duration")
+        .checked(duration::check_duration)
+        .default("0s")
+        .help("Time that one check may take (ms|s|m|h)"),
     Flag::string("hostname").short('h').help("Host name"),
     Flag::switch("init").help("Run a small init that forwards signals and reaps processes"),
     Flag::switch("interactive").short('i').help("Keep stdin open"),
@@ -146,9 +162,9 @@ const SHARED: [Flag; 99] = [
         .help("When to pull the image: always, missing or never"),
     Flag::switch("quiet").short('q').help("Do not show how the pull goes"),
     Flag::switch("read-only").help("Make the root filesystem read-only"),
-    Flag::string("restart")
-        .default("\"no\"")
-        .help("Restart policy; only \"no\" for now"),
+    Flag::string("restart").default("\"no\"").help(
+        "When it is started again: no, on-failure[:N], always, unless-stopped; and unhealthy, alone or behind a comma",
+    ),
     Flag::switch("rm").help("Remove the container and its anonymous volumes when it exits"),
     Flag::string("runtime").hidden(),
     Flag::list("security-opt")
@@ -195,9 +211,9 @@ const FOREGROUND: [Flag; 3] = [
 ];
 
 /// All flags of `create`.
-pub(crate) const CREATE: &[Flag] = &joined::<99, 4, 103>(SHARED, VOLUMES);
+pub(crate) const CREATE: &[Flag] = &joined::<100, 4, 104>(SHARED, VOLUMES);
 /// All flags of `run`.
-pub(crate) const RUN: &[Flag] = &joined::<103, 3, 106>(joined::<99, 4, 103>(SHARED, VOLUMES), FOREGROUND);
+pub(crate) const RUN: &[Flag] = &joined::<104, 3, 107>(joined::<100, 4, 104>(SHARED, VOLUMES), FOREGROUND);
 
 /// Two tables as one, at compile time.
 const fn joined<const A: usize, const B: usize, const N: usize>(a: [Flag; A], b: [Flag; B]) -> [Flag; N] {

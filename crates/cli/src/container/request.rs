@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use hull_spec::container::{Config, CreateRequest, Empty, HostConfig, LogConfig, NetworkingConfig, RestartPolicy};
+use hull_spec::container::{Config, CreateRequest, Empty, HostConfig, LogConfig, NetworkingConfig};
 
 use super::environment::{read_environment, read_labels};
 use super::volume::{self, Volume};
-use super::{block, device, limit, mount, network, port, security};
+use super::{block, device, limit, mount, network, port, restart, security};
 use crate::args::{Matches, value};
 
 /// What the request takes from outside the command line.
@@ -40,6 +40,7 @@ pub(crate) fn request(args: &Matches, detached: bool, around: &Surroundings<'_>)
     host_config.binds = Some(binds).filter(|binds| !binds.is_empty());
     host_config.port_bindings = ports.bindings;
     let config = Config {
+        healthcheck: restart::health(args)?,
         exposed_ports: ports.exposed,
         env: environment,
         volumes: Some(volumes),
@@ -84,10 +85,6 @@ fn config(args: &Matches, detached: bool) -> Config {
         open_stdin,
         stdin_once: open_stdin && attach_stdin,
         cmd: Some(words.get(1..).unwrap_or_default().to_vec()).filter(|cmd| !cmd.is_empty()),
-        healthcheck: args.on("no-healthcheck").then(|| hull_spec::container::Healthcheck {
-            test: vec!["NONE".to_owned()],
-            ..Default::default()
-        }),
         image: args.arg().to_owned(),
         working_dir: args.text("workdir"),
         entrypoint,
@@ -131,15 +128,14 @@ fn host_config(args: &Matches, around: &Surroundings<'_>) -> Result<HostConfig, 
         (path.to_owned(), options.to_owned())
     };
     let some = |list: Vec<String>| Some(list).filter(|list| !list.is_empty());
+    let (restart_policy, health_on_failure) = restart::read(args)?;
     let dns_options = args.values("dns-opt").chain(args.values("dns-option"));
     let out = HostConfig {
         container_id_file: args.text("cidfile"),
         log_config: log_config(args)?,
         network_mode: network_mode(args)?,
-        restart_policy: RestartPolicy {
-            name: "no".to_owned(),
-            maximum_retry_count: 0,
-        },
+        restart_policy,
+        health_on_failure,
         auto_remove: args.on("rm"),
         volume_driver: args.text("volume-driver"),
         volumes_from: args.maybe_list("volumes-from"),
@@ -308,15 +304,6 @@ fn log_config(args: &Matches) -> Result<LogConfig, String> {
 
 /// Values of otherwise working flags that ask for what is not there yet. None is ignored.
 fn refuse(args: &Matches) -> Result<(), String> {
-    let restart = args.value("restart").unwrap_or("no");
-    if !matches!(restart, "no" | "") {
-        if args.on("rm") {
-            return Err("conflicting options: cannot specify both --restart and --rm".to_owned());
-        }
-        return Err(format!(
-            "--restart {restart} is not there yet: restarts come in a later version"
-        ));
-    }
     let only = |flag: &str, allowed: &[&str], why: &str| match args.value(flag) {
         Some(value) if !value.is_empty() && !allowed.contains(&value) => Err(format!("--{flag} {value}: {why}")),
         _ => Ok(()),

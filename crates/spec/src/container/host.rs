@@ -24,6 +24,9 @@ pub struct HostConfig {
     pub port_bindings: BTreeMap<String, Option<Vec<PortBinding>>>,
     /// What happens when it exits.
     pub restart_policy: RestartPolicy,
+    /// What happens when it becomes unhealthy: `kill`, `stop` or `restart`; empty for nothing. Docker has no such wish.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub health_on_failure: String,
     /// Whether it is removed when it exits.
     pub auto_remove: bool,
     /// Volume driver of the binds' names.

@@ -92,8 +92,6 @@ fn what_is_not_there_yet_is_refused_by_name() {
         let error = ours(&words).unwrap_err();
         assert!(error.contains(expected), "{line}: {error}");
     };
-    check("--restart always x", "--restart always is not there yet");
-    check("--rm --restart always x", "cannot specify both --restart and --rm");
     check("--log-driver syslog x", "log driver 'syslog' is not there yet");
     check("--log-opt tag=x x", "log option 'tag' is not there yet");
     check(
@@ -108,7 +106,6 @@ fn what_is_not_there_yet_is_refused_by_name() {
     check("--network mine x", "network 'mine' is not there");
     check("--network host --network none x", "conflicting options");
     check("--gpus all x", "--gpus: ");
-    check("--health-cmd true x", "--health-cmd: health checks");
     check("--link a x", "--link: ");
     check("--ip 1.2.3.4 x", "--ip: ");
     check("--storage-opt size=1g x", "--storage-opt: ");
