@@ -24,17 +24,26 @@ impl Distribution {
     /// If it does not start.
     #[must_use]
     pub fn start(folder: &Path, prepare: impl FnOnce(&Path) -> Command) -> Option<Self> {
-        let program = require_program("docker-registry")?;
-        Some(Self::run(&program, folder, prepare))
+        Self::start_at("127.0.0.1:0", folder, prepare)
     }
 
-    fn run(program: &Path, folder: &Path, prepare: impl FnOnce(&Path) -> Command) -> Self {
+    /// The same, at an address of the caller's choice.
+    ///
+    /// # Panics
+    /// As `start`.
+    #[must_use]
+    pub fn start_at(address: &str, folder: &Path, prepare: impl FnOnce(&Path) -> Command) -> Option<Self> {
+        let program = require_program("docker-registry")?;
+        Some(Self::run(address, &program, folder, prepare))
+    }
+
+    fn run(address: &str, program: &Path, folder: &Path, prepare: impl FnOnce(&Path) -> Command) -> Self {
         std::fs::create_dir_all(folder).expect("make the registry's folder");
         let (config, log) = (folder.join("config.yml"), folder.join("registry.log"));
         let text = format!(
             "version: 0.1\nlog: {{level: info, accesslog: {{disabled: true}}}}\n\
              storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n\
-             http: {{addr: \"127.0.0.1:0\"}}\n",
+             http: {{addr: \"{address}\"}}\n",
             folder.join("data").display()
         );
         std::fs::write(&config, text).expect("write the registry's configuration");

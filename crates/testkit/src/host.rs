@@ -247,8 +247,13 @@ impl Host {
     /// The address of a registry on this host (Debian's `docker-registry`), started when it is first asked for. `None`,
     /// and a counted skip, where it is not installed.
     pub fn registry(&self) -> Option<SocketAddr> {
+        self.registry_at("127.0.0.1:0")
+    }
+
+    /// The same, at an address of the caller's choice when it is the first to ask: every port of the host is free.
+    pub fn registry_at(&self, address: &str) -> Option<SocketAddr> {
         if self.registry.get().is_none() {
-            let started = Distribution::start(&self.path("registry"), |program| {
+            let started = Distribution::start_at(address, &self.path("registry"), |program| {
                 let mut command = Command::new("nsenter");
                 command
                     .arg(format!("--net=/run/netns/{}", self.name))
@@ -370,9 +375,7 @@ impl Run {
     /// The exit code; 128 + the signal where one ended it.
     #[must_use]
     pub fn code(&self) -> i32 {
-        self.status
-            .code()
-            .unwrap_or_else(|| 128 + self.status.signal().unwrap_or(0))
+        code(self.status)
     }
 
     /// Itself, when it succeeded.
@@ -415,6 +418,11 @@ impl Run {
         );
         self
     }
+}
+
+/// The exit code of `status`; 128 + the signal where one ended the process.
+pub(crate) fn code(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 fn words(command: &Command) -> String {

@@ -15,6 +15,7 @@ pub mod layer;
 pub mod leak;
 pub mod registry;
 mod root;
+pub mod transcript;
 pub mod wait;
 
 pub use distribution::Distribution;

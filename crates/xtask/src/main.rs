@@ -18,6 +18,7 @@ mod release;
 mod test;
 mod tidy;
 mod tour;
+mod transcripts;
 mod vm;
 mod workspace;
 
@@ -57,6 +58,8 @@ enum Task {
     Docs,
     /// Write docs/terminal.svg, a picture of a real terminal session.
     Picture(picture::Options),
+    /// Hold hull, and Docker where there is one, to the recorded transcripts.
+    Transcripts(transcripts::Options),
     /// Run hull in a virtual machine whose kernel has cgroup v2 (as root, on Debian; takes minutes).
     Vm(vm::Options),
 }
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Task::Images(options) => images::run(&options),
         Task::Docs => documents::run(),
         Task::Picture(options) => picture::run(&options),
+        Task::Transcripts(options) => transcripts::run(&options),
         Task::Vm(options) => vm::run(&options),
     };
     match done {

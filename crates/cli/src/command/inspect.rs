@@ -73,7 +73,10 @@ fn kind(text: &str) -> Result<Kind> {
         "network" | "node" | "plugin" | "secret" | "service" | "task" | "volume" | "config" => {
             Err(Failure::new(format!("hull cannot inspect a {text} yet")))
         }
-        text => Err(Failure::new(format!("\"{text}\" is not a valid value for --type"))),
+        text => Err(Failure::new(format!(
+            "unknown type: \"{text}\": must be one of \"config\", \"container\", \"image\", \"network\", \"node\", \
+             \"plugin\", \"secret\", \"service\", \"task\", \"volume\""
+        ))),
     }
 }
 
@@ -96,6 +99,10 @@ fn show(args: &Matches, ctx: &Context, kind: Kind, with_size: bool) -> Outcome {
     }
     match (template, args.value("format")) {
         (Some(template), _) => {
+            if found.is_empty() {
+                // Docker ends the line that it did not begin.
+                output::print("\n")?;
+            }
             for json in &found {
                 let text = template
                     .execute(&Data::document(json))

@@ -6,7 +6,7 @@ use super::{Command, run as run_command};
 use crate::args::{Count, Flag, Matches};
 use crate::attach::{self, Options, Remote};
 use crate::context::Context;
-use crate::error::{Failure, Outcome, for_each};
+use crate::error::{Failure, Outcome, for_each, note};
 use crate::terminal::Raw;
 
 const NO_CHECKPOINTS: &str = "checkpoints come in a later version";
@@ -41,10 +41,18 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
         return start_attached(args, ctx);
     }
     let engine = ctx.engine();
-    for_each(args.args(), |name| {
-        container::start(&engine, name, &StartRequest { attach: false })?;
+    let mut failed = Vec::new();
+    let code = for_each(args.args(), |name| {
+        if let Err(e) = container::start(&engine, name, &StartRequest { attach: false }) {
+            failed.push(name.to_owned());
+            return Err(e.into());
+        }
         Ok(Some(name.to_owned()))
-    })
+    })?;
+    if !failed.is_empty() {
+        note(&format!("failed to start containers: {}", failed.join(", ")));
+    }
+    Ok(code)
 }
 
 fn start_attached(args: &Matches, ctx: &Context) -> Outcome {

@@ -16,6 +16,7 @@ mod query;
 mod rootless;
 mod single_file;
 mod terminal;
+mod transcript;
 
 use hull_testkit::{Host, Image, require_root};
 

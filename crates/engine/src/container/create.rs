@@ -5,7 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 
 use hull_spec::container::{CreateRequest, Record};
-use hull_spec::{ErrorKind, Platform};
+use hull_spec::{ErrorKind, Platform, Reference};
 use hull_store::Access;
 use hull_store::image::Image;
 use rustix::fs::{FlockOperation, flock};
@@ -27,7 +27,9 @@ pub struct Created {
 /// # Errors
 /// [`Error::NoSuchImage`], [`Error::NameInUse`], and whatever is malformed in the request: nothing is left then.
 pub fn create(engine: &Engine, request: &CreateRequest) -> Result<Created> {
-    if !request.name.is_empty() && !find::is_name(&request.name) {
+    // Docker shows names with a slash before them, and takes them so.
+    let wanted = request.name.strip_prefix('/').unwrap_or(&request.name);
+    if !request.name.is_empty() && !find::is_name(wanted) {
         return Err(Error::Invalid(format!(
             "Invalid container name ({}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
             request.name
@@ -35,9 +37,7 @@ pub fn create(engine: &Engine, request: &CreateRequest) -> Result<Created> {
     }
     if !engine.data.exists() {
         // A fresh machine: nothing was ever pulled.
-        return Err(Error::NoSuchImage {
-            name: request.config.image.clone(),
-        });
+        return Err(no_image(&request.config.image));
     }
     let store = engine.store(Access::Read)?;
     // Until the record is on disk, this keeps the image's layers from being collected.
@@ -57,7 +57,7 @@ pub fn create(engine: &Engine, request: &CreateRequest) -> Result<Created> {
     }
     let mut record = Record {
         id: id.clone(),
-        name: request.name.clone(),
+        name: wanted.to_owned(),
         created: format!("{:.9}", jiff::Timestamp::now()),
         image_id: image.id.clone(),
         manifest: image.manifest.clone(),
@@ -81,7 +81,7 @@ fn resolve(engine: &Engine, request: &CreateRequest) -> Result<Image> {
     let image = match hull_store::image::resolve(engine.store(Access::Read)?, name) {
         Ok(image) => image,
         Err(hull_store::Error::NoImage { .. }) => {
-            return Err(Error::NoSuchImage { name: name.clone() });
+            return Err(no_image(name));
         }
         Err(e) => return Err(e.into()),
     };
@@ -94,10 +94,18 @@ fn resolve(engine: &Engine, request: &CreateRequest) -> Result<Image> {
         };
         if wanted.rank(&offered).is_none() {
             // Docker says the same and looks for the right one in the registry.
-            return Err(Error::NoSuchImage { name: name.clone() });
+            return Err(no_image(name));
         }
     }
     Ok(image)
+}
+
+/// Docker names the tag that it looked for.
+fn no_image(name: &str) -> Error {
+    let full = name.parse::<Reference>().map(|name| name.or_latest().familiar());
+    Error::NoSuchImage {
+        name: full.unwrap_or_else(|_| name.to_owned()),
+    }
 }
 
 /// Puts the container on disk under its name. It becomes visible by the last rename.

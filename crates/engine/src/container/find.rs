@@ -36,6 +36,11 @@ pub fn find_id(engine: &Engine, name: &str) -> Result<String> {
         }
         return Err(no_such(name));
     }
+    if name.is_empty() {
+        return Err(Error::Invalid(
+            "invalid container name or ID: value is empty".to_owned(),
+        ));
+    }
     let bare = name.strip_prefix('/').unwrap_or(name);
     if is_name(bare)
         && let Ok(target) = fs::read_link(engine.names().join(bare))
@@ -44,7 +49,7 @@ pub fn find_id(engine: &Engine, name: &str) -> Result<String> {
     {
         return Ok(id.to_owned());
     }
-    if name.is_empty() || name.len() >= ID_LEN || !is_hex(name) {
+    if name.len() >= ID_LEN || !is_hex(name) {
         return Err(no_such(name));
     }
     let mut found = None;
