@@ -27,6 +27,8 @@ pub(crate) enum Count {
     Exactly(usize),
     /// So many or more.
     AtLeast(usize),
+    /// Between so many and so many.
+    Between(usize, usize),
     /// So many or fewer.
     AtMost(usize),
 }
@@ -39,6 +41,10 @@ impl Count {
             Self::None if given > 0 => Some(format!("'{command}' accepts no arguments")),
             Self::Exactly(n) if given != n => Some(format!("'{command}' requires {n} {}", plural(n))),
             Self::AtLeast(n) if given < n => Some(format!("'{command}' requires at least {n} {}", plural(n))),
+            Self::Between(least, most) if given < least || given > most => Some(format!(
+                "'{command}' requires at least {least} and at most {most} {}",
+                plural(most)
+            )),
             Self::AtMost(n) if given > n => Some(format!("'{command}' requires at most {n} {}", plural(n))),
             _ => None,
         }

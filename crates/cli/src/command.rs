@@ -12,13 +12,18 @@ mod info;
 mod inspect;
 mod kill;
 mod logs;
+mod pause;
+mod port;
 mod ps;
 mod pull;
+mod rename;
+mod restart;
 mod rm;
 mod rmi;
 mod run;
 mod start;
 mod stop;
+mod update;
 mod version;
 mod wait;
 

@@ -101,7 +101,15 @@ fn run(command: &'static Command, words: &[String], globals: &Matches) -> Outcom
 fn acts(command: &Command, args: &Matches) -> bool {
     let reads = matches!(
         command.name(),
-        "ps" | "images" | "logs" | "inspect" | "container inspect" | "image inspect" | "info" | "version"
+        "ps" | "images"
+            | "logs"
+            | "inspect"
+            | "container inspect"
+            | "image inspect"
+            | "info"
+            | "version"
+            | "port"
+            | "top"
     );
     // Sizes are of files that belong to the containers' users.
     let sizes = command.flags.iter().any(|flag| flag.long == "size") && args.on("size");

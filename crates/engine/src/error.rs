@@ -80,8 +80,39 @@ pub enum Error {
         /// The container.
         id: String,
     },
+    /// The new name of a container is another's.
+    #[error(
+        "Error when allocating new name: Conflict. The container name \"/{name}\" is already in use by container \"{id}\". You have to remove (or rename) that container to be able to reuse that name."
+    )]
+    Renaming {
+        /// The name.
+        name: String,
+        /// Who has it.
+        id: String,
+    },
+    /// The container is in a state that does not fit what is asked for, in Docker's words.
+    #[error("{0}")]
+    State(String),
+    /// A container's processes could not be frozen or thawed.
+    #[error("cannot {act} container {}", short(id))]
+    Freeze {
+        /// `pause` or `unpause`.
+        act: &'static str,
+        /// The container.
+        id: String,
+        /// Why.
+        source: Box<hull_runtime::Error>,
+    },
+    /// A container's limits could not be changed.
+    #[error("Cannot update container {id}")]
+    Update {
+        /// The container.
+        id: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The container runs, and that is in the way.
-    #[error("cannot remove container \"/{name}\": container is {}: stop the container before removing or force remove", status.name())]
+    #[error("cannot remove container \"/{name}\": container is {}", in_the_way(*status))]
     Running {
         /// The container.
         id: String,
@@ -180,7 +211,13 @@ impl Error {
             | Self::NotRunning { .. }
             | Self::Running { .. }
             | Self::Busy { .. }
+            | Self::Renaming { .. }
+            | Self::State(_)
             | Self::Unmonitored { .. } => ErrorKind::Conflict,
+            Self::Freeze { source, .. } => source.kind(),
+            Self::Update { source, .. } => source
+                .downcast_ref::<hull_runtime::Error>()
+                .map_or(ErrorKind::Conflict, hull_runtime::Error::kind),
             Self::Start { source, .. } => source.kind(),
             Self::Exec { source, .. } => source.kind(),
             Self::Signal { source, .. } => io_kind(source),
@@ -213,6 +250,16 @@ impl Error {
             Self::Exec { source, .. } => source.exit_code(),
             _ => None,
         }
+    }
+}
+
+/// What keeps a container from being removed, in Docker's words.
+fn in_the_way(status: hull_spec::container::Status) -> &'static str {
+    use hull_spec::container::Status;
+    match status {
+        Status::Paused => "paused and must be unpaused first",
+        Status::Restarting => "restarting: stop the container before removing or force remove",
+        _ => "running: stop the container before removing or force remove",
     }
 }
 

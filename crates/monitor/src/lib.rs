@@ -28,4 +28,4 @@ mod teardown;
 pub use error::{Error, Result};
 pub use launch::{BridgePlan, Launch, LogPlan, NetworkPlan, Places};
 pub use supervise::{Failure, spawn};
-pub use teardown::{Remains, purge, remove_files, teardown};
+pub use teardown::{Remains, keep_at_end, note_cgroups, purge, remove_files, teardown, write_state};

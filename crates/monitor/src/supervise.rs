@@ -164,7 +164,8 @@ fn life(mut launch: Launch, report: OwnedFd) -> i32 {
         remove: launch.auto_remove.then_some(launch.places.name.as_path()),
     };
     let cleaned = teardown(&remains, &exit);
-    let volumes = launch.volumes.iter().map(|volume| purge(volume));
+    let removed = matches!(cleaned, Ok(Some(_)));
+    let volumes = launch.volumes.iter().filter(|_| removed).map(|volume| purge(volume));
     let volumes = volumes.fold(Ok(()), Result::and);
     for mut client in running.relay.clients {
         client.send(frame::EXIT, &exit.exit_code.to_le_bytes());
@@ -449,7 +450,6 @@ fn write_state(launch: &Launch, starting: &Starting, connected: Option<&Connecte
         start_ticks: start_ticks(pid)?,
         monitor_pid: rustix::process::getpid().as_raw_nonzero().get(),
         started_at: started_at.to_owned(),
-        paused: false,
         cgroups: launch.cgroups.folders.iter().map(|f| f.display().to_string()).collect(),
         networks,
         ports,

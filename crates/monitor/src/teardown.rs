@@ -28,13 +28,19 @@ pub struct Remains<'a> {
 /// # Errors
 /// The first that cannot be removed or written; the rest is done all the same.
 pub fn teardown(remains: &Remains<'_>, exit: &LastExit) -> Result<Option<PathBuf>> {
-    let left = cgroup::remove(remains.cgroups);
+    let left = cgroup::remove(&all_cgroups(remains));
     let mut done = match left.into_iter().next() {
         Some((path, errno)) => Err(crate::error::at("remove cgroup", &path)(errno)),
         None => Ok(()),
     };
     let mut trash = None;
-    if let Some(name) = remains.remove {
+    let kept = remains.remove.is_some() && remains.run.join(RESTARTED).exists();
+    if kept {
+        // Its files were written without regard for a crash of the host (overlayfs, "Volatile mount"), which has not
+        // come: the kernel may mount them again.
+        let _ = std::fs::remove_dir_all(remains.data.join("work/work/incompat/volatile"));
+    }
+    if let Some(name) = remains.remove.filter(|_| !kept) {
         match hide_files(remains.data, name) {
             Ok(hidden) => trash = Some(hidden),
             Err(e) => done = done.and(Err(e)),
@@ -44,6 +50,66 @@ pub fn teardown(remains: &Remains<'_>, exit: &LastExit) -> Result<Option<PathBuf
     }
     // Last: whoever finds no run folder takes the container for one that does not run.
     done.and(remove_run(remains.run)).map(|()| trash)
+}
+
+/// The cgroups that the container was started in, and those that it joined later.
+fn all_cgroups(remains: &Remains<'_>) -> Vec<PathBuf> {
+    let mut all = remains.cgroups.to_vec();
+    // Mostly there is none.
+    if let Ok(bytes) = std::fs::read(remains.run.join(JOINED)) {
+        let joined: Vec<PathBuf> = serde_json::from_slice(&bytes).unwrap_or_default();
+        all.extend(joined.into_iter().filter(|folder| !remains.cgroups.contains(folder)));
+    }
+    all
+}
+
+/// `RUN/containers/ID/cgroups.json`: cgroups that a running container joined for limits that it was given later.
+const JOINED: &str = "cgroups.json";
+
+/// `RUN/containers/ID/restarted`: the container is about to be started again by a command, so that it stays at its end
+/// even if it was to be removed then.
+const RESTARTED: &str = "restarted";
+
+/// Keeps a running container from being removed at its end, or no longer.
+///
+/// # Errors
+/// If that cannot be written down; it does not run any more then.
+pub fn keep_at_end(run: &Path, keep: bool) -> Result<()> {
+    let path = run.join(RESTARTED);
+    let done = if keep {
+        std::fs::write(&path, "")
+    } else {
+        gone(std::fs::remove_file(&path))
+    };
+    done.map_err(io_at("write", &path))
+}
+
+/// Writes down cgroups that a running container is about to join, so that they are removed with it whoever is killed.
+///
+/// # Errors
+/// If that cannot be written.
+pub fn note_cgroups(run: &Path, cgroups: &[PathBuf]) -> Result<()> {
+    let path = run.join(JOINED);
+    let mut all: Vec<PathBuf> = std::fs::read(&path)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default();
+    all.extend(
+        cgroups
+            .iter()
+            .filter(|folder| !all.contains(folder))
+            .cloned()
+            .collect::<Vec<_>>(),
+    );
+    write_json(&path, &all)
+}
+
+/// Replaces what is known of a running container.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write_state(run: &Path, live: &hull_spec::container::LiveState) -> Result<()> {
+    write_json(&run.join("state.json"), live)
 }
 
 /// Removes a container's folder and name.
@@ -64,14 +130,25 @@ fn hide_files(data: &Path, name: &Path) -> Result<PathBuf> {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io_at("remove", data)(e)),
         _ => {}
     }
-    // Only the link that is ours: the name may have been given away since.
-    if std::fs::read_link(name).is_ok_and(|target| target.as_os_str() == id) {
-        match std::fs::remove_file(name) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io_at("remove", name)(e)),
-            _ => {}
-        }
+    if unlink(name, id)? {
+        return Ok(trash);
+    }
+    // It was renamed since we were told its name.
+    let record = std::fs::read(trash.join("config.json")).ok();
+    let record = record.and_then(|bytes| serde_json::from_slice::<hull_spec::container::Record>(&bytes).ok());
+    if let Some(record) = record {
+        unlink(&name.with_file_name(&record.name), id)?;
     }
     Ok(trash)
+}
+
+/// Removes a name's link if it leads to container `id`: it may have been given away since. Returns whether it did.
+fn unlink(name: &Path, id: &std::ffi::OsStr) -> Result<bool> {
+    if !std::fs::read_link(name).is_ok_and(|target| target.as_os_str() == id) {
+        return Ok(false);
+    }
+    gone(std::fs::remove_file(name)).map_err(io_at("remove", name))?;
+    Ok(true)
 }
 
 /// Removes the files of a container that is gone. What a kill leaves of them is swept by a later command.

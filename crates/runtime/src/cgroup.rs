@@ -5,7 +5,10 @@
 //! inherit, so that nothing need be written for them.
 
 mod device;
+mod freezer;
 mod plan;
+mod update;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +19,10 @@ use rustix::io::Errno;
 use crate::error::{Error, Result};
 
 pub use device::{DevicePolicy, DeviceRule, default_rules};
+pub use freezer::{Freeze, freeze, frozen, thaw};
 pub use plan::{Plan, Write, plan};
+pub use update::{additions, update};
+pub use usage::{Usage, usage};
 
 /// Where the host's cgroups are mounted.
 const ROOT: &str = "/sys/fs/cgroup";
@@ -295,6 +301,24 @@ pub fn processes(cgroups: &[PathBuf]) -> Vec<i32> {
     text.lines().filter_map(|line| line.parse().ok()).collect()
 }
 
+/// The processes in a container's cgroups and in those that it made below them, one hierarchy asked, in order.
+#[must_use]
+pub fn members(cgroups: &[PathBuf]) -> Vec<i32> {
+    let mut out = Vec::new();
+    let mut todo: Vec<PathBuf> = cgroups.first().into_iter().cloned().collect();
+    while let Some(folder) = todo.pop() {
+        out.extend(processes(std::slice::from_ref(&folder)));
+        let below = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        todo.extend(
+            below
+                .filter(|entry| entry.file_type().is_ok_and(|t| t.is_dir()))
+                .map(|entry| entry.path()),
+        );
+    }
+    out.sort_unstable();
+    out
+}
+
 /// Kills what is left in these cgroups.
 pub fn kill(cgroups: &[PathBuf]) {
     let Some(first) = cgroups.first() else { return };
@@ -310,6 +334,10 @@ pub fn kill(cgroups: &[PathBuf]) {
         for pid in pids.into_iter().filter_map(rustix::process::Pid::from_raw) {
             // Gone already is as good.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        // On v1 a frozen process dies when it is thawed, and not before.
+        if frozen(cgroups) != Freeze::Thawed {
+            let _ = thaw(cgroups);
         }
         std::thread::sleep(std::time::Duration::from_millis(1));
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod attack;
+mod change;
 mod command;
 mod fault;
 mod flood;
@@ -11,6 +12,7 @@ mod lifecycle;
 mod limit;
 mod membership;
 mod network;
+mod pause;
 mod pull;
 mod query;
 mod rootless;

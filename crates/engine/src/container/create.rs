@@ -10,7 +10,7 @@ use hull_store::Access;
 use hull_store::image::Image;
 use rustix::fs::{FlockOperation, flock};
 
-use super::{describe, find, merge, mounts, name};
+use super::{describe, find, merge, mounts, name, record};
 use crate::{Engine, Error, Result};
 
 /// A new container.
@@ -29,11 +29,8 @@ pub struct Created {
 pub fn create(engine: &Engine, request: &CreateRequest) -> Result<Created> {
     // Docker shows names with a slash before them, and takes them so.
     let wanted = request.name.strip_prefix('/').unwrap_or(&request.name);
-    if !request.name.is_empty() && !find::is_name(wanted) {
-        return Err(Error::Invalid(format!(
-            "Invalid container name ({}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
-            request.name
-        )));
+    if !request.name.is_empty() {
+        find::check_name(wanted, &request.name)?;
     }
     if !engine.data.exists() {
         // A fresh machine: nothing was ever pulled.
@@ -210,14 +207,16 @@ pub(crate) fn claim(engine: &Engine, name: &str, id: &str) -> Result<()> {
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
                 let Ok(owner) = fs::read_link(&path) else { continue };
                 let owner = owner.to_string_lossy().into_owned();
-                if find::exists(engine, &owner) || is_being_made(engine, &owner) {
+                // What a rename that was killed left behind is its container's own.
+                if owner == id {
+                    return Ok(());
+                }
+                if !disown(engine, name, &owner) {
                     return Err(Error::NameInUse {
                         name: name.to_owned(),
                         id: owner,
                     });
                 }
-                // Its owner was killed half-way or is removed; the link is all that is left.
-                let _ = fs::remove_file(&path);
             }
             Err(e) => return Err(write(e)),
         }
@@ -226,6 +225,38 @@ pub(crate) fn claim(engine: &Engine, name: &str, id: &str) -> Result<()> {
         name: name.to_owned(),
         id: String::new(),
     })
+}
+
+/// Removes the link `name` to container `owner` if that does not go by it: it was killed half-way, is removed, or has
+/// another name since a rename that was killed. Returns whether the name is free now.
+fn disown(engine: &Engine, name: &str, owner: &str) -> bool {
+    let path = engine.names().join(name);
+    // One at a time, so that nobody removes the link that the next claimant has just made.
+    let Ok(names) = File::open(engine.names()) else {
+        return false;
+    };
+    if flock(&names, FlockOperation::LockExclusive).is_err() {
+        return false;
+    }
+    // Another's by now, or nobody's: to be tried again.
+    if !fs::read_link(&path).is_ok_and(|target| target.as_os_str() == owner) {
+        return true;
+    }
+    let has_name = || find::load(engine, owner).map_or(true, |record| record.name == name);
+    if find::exists(engine, owner) {
+        // A living rename claims the new name first, and holds the record until it is written there.
+        match record::try_hold(engine, owner) {
+            Ok(Some(_hold)) if !has_name() => drop(fs::remove_file(&path)),
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            _ => return false,
+        }
+        return true;
+    }
+    if is_being_made(engine, owner) {
+        return false;
+    }
+    let _ = fs::remove_file(&path);
+    true
 }
 
 /// Whether a living command is about to make container `id`.
@@ -267,7 +298,7 @@ pub(crate) fn sweep(engine: &Engine) {
         };
         let owner = owner.to_string_lossy();
         if !find::exists(engine, &owner) && !is_being_made(engine, &owner) {
-            let _ = fs::remove_file(entry.path());
+            disown(engine, &entry.file_name().to_string_lossy(), &owner);
         }
     }
 }

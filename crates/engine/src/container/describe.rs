@@ -19,6 +19,7 @@ use crate::{Engine, Error, Result};
 
 pub(crate) use files::write as write_files;
 pub(crate) use process::{Exec, exec as exec_process};
+pub(in crate::container) use resources::{check as check_limits, of as resources};
 pub(in crate::container) use tree::protection;
 
 /// Docker's bounds of a log unless told otherwise: none. Ours are three files of ten megabytes, so that no container
@@ -102,7 +103,7 @@ pub(crate) fn check(engine: &Engine, record: &Record) -> Result<Vec<String>> {
     if !host.port_bindings.is_empty() && matches!(mode, Mode::Host) {
         warnings.push("Published ports are discarded when using host network mode".to_owned());
     }
-    let resources = resources::of(host)?;
+    let resources = resources(host)?;
     cgroup::plan(&cgroup::detect(), parent(host), &record.id, &resources)?;
     Ok(warnings)
 }
@@ -136,7 +137,7 @@ pub(crate) fn container(engine: &Engine, record: &Record, run: &Path) -> Result<
         namespaces,
         process,
     };
-    let mut resources = resources::of(host)?;
+    let mut resources = resources(host)?;
     resources.devices = devices.policy;
     let limited = resources
         != cgroup::Resources {

@@ -18,11 +18,16 @@ const ID_LEN: usize = 64;
 /// [`Error::NoSuchContainer`] or [`Error::Ambiguous`]; and if the record cannot be read.
 pub fn find(engine: &Engine, name: &str) -> Result<Record> {
     let id = find_id(engine, name)?;
-    load(engine, &id).map_err(|e| match e {
+    let record = load(engine, &id).map_err(|e| match e {
         // It was removed since, or its creation has not come to its end: the person asked for `name`, so say that.
         Error::NoSuchContainer { .. } => no_such(name),
         e => e,
-    })
+    })?;
+    // A link to a container of another name is that of a rename, under way or killed.
+    if !id.starts_with(name) && record.name != name.strip_prefix('/').unwrap_or(name) {
+        return Err(no_such(name));
+    }
+    Ok(record)
 }
 
 /// The whole ID of the container that `name` means, without reading its record.
@@ -156,6 +161,16 @@ pub fn is_name(text: &str) -> bool {
         && bytes
             .iter()
             .all(|&b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+}
+
+/// Refuses what may be no container's name, in Docker's words. `shown` is the name as it was given.
+pub(crate) fn check_name(text: &str, shown: &str) -> Result<()> {
+    if is_name(text) {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "Invalid container name ({shown}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+    )))
 }
 
 fn no_such(name: &str) -> Error {

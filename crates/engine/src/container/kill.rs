@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use hull_spec::container::{LiveState, Record};
 use rustix::process::Pid;
 
-use super::{find, status};
+use super::{find, pause, status};
 use crate::{Engine, Error, Result};
 
 /// Sends a signal, by name or number; `KILL` where it is empty.
@@ -32,8 +32,16 @@ pub(crate) fn send(record: &Record, live: &LiveState, signal: i32) -> Result<()>
             signal,
             source: errno.into(),
         },
-    })
+    })?;
+    // A paused container goes on where the signal may be one to end by: Docker's rule.
+    let own = record.config.stop_signal.as_deref().filter(|s| !s.is_empty());
+    if signal == KILL || own.is_none_or(|own| parse(own).is_ok_and(|own| own == signal)) {
+        pause::thaw(record.clone(), live)?;
+    }
+    Ok(())
 }
+
+const KILL: i32 = 9;
 
 /// The init of a running container as a descriptor; `None` where it has ended. The start time is looked at after the
 /// descriptor is open, so that it is of this very process.

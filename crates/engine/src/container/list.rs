@@ -462,7 +462,6 @@ mod tests {
             start_ticks: 1,
             monitor_pid: 1,
             started_at: "2024-05-01T10:00:00.5Z".to_owned(),
-            paused: false,
             cgroups: Vec::new(),
             networks: BTreeMap::new(),
             ports: BTreeMap::new(),

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use hull_spec::container::{LiveState, Record};
 use serde::Serialize;
 
+use super::{find, status};
+use crate::{Engine, Result};
+
 /// One port: of the container alone, or with where it is published.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -20,6 +23,31 @@ pub struct Port {
     /// `tcp`, `udp` or `sctp`.
     #[serde(rename = "Type")]
     pub protocol: String,
+}
+
+/// The published ports of a container: its own port, the protocol and the host's `address:port`, in order. One that does
+/// not run has none.
+///
+/// # Errors
+/// No such container.
+pub fn published(engine: &Engine, name: &str) -> Result<Vec<(u16, String, String)>> {
+    let record = find(engine, name)?;
+    let Some(live) = status::derive(engine, &record)?.live else {
+        return Ok(Vec::new());
+    };
+    let mut out: Vec<_> = ports(&record, &live)
+        .into_iter()
+        .filter(|port| port.public_port != 0)
+        .map(|port| {
+            (
+                port.private_port,
+                port.protocol,
+                join(&port.ip, &port.public_port.to_string()),
+            )
+        })
+        .collect();
+    out.sort();
+    Ok(out)
 }
 
 fn is_zero(port: &u16) -> bool {

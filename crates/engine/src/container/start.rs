@@ -3,7 +3,7 @@
 use std::os::unix::net::UnixStream;
 
 use hull_monitor::{Launch, Places};
-use hull_spec::container::Record;
+use hull_spec::container::{Record, Status};
 
 use super::{describe, find, lock, recover, status};
 use crate::{Engine, Error, Result, volume};
@@ -33,6 +33,7 @@ pub fn start(engine: &Engine, name: &str, request: &StartRequest) -> Result<Star
     };
     let look = status::derive(engine, &record)?;
     if look.live.is_some() {
+        refuse_paused(&look)?;
         // It runs without a monitor: nobody could give its streams back.
         return if request.attach {
             Err(Error::Unmonitored { id: record.id })
@@ -60,12 +61,22 @@ pub fn start(engine: &Engine, name: &str, request: &StartRequest) -> Result<Star
 
 /// A monitor or another command has the container.
 fn running(engine: &Engine, record: &Record, request: &StartRequest) -> Result<Started> {
+    refuse_paused(&status::derive(engine, record)?)?;
     let attach = if request.attach {
         Some(super::attach(engine, &record.id)?)
     } else {
         None
     };
     Ok(Started { attach })
+}
+
+fn refuse_paused(look: &status::Look) -> Result<()> {
+    if look.status == Status::Paused {
+        return Err(Error::State(
+            "cannot start a paused container, try unpause instead".to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 fn plan(engine: &Engine, record: &Record, lock: std::fs::File, attach: Option<UnixStream>) -> Result<Launch> {

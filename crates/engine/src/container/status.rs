@@ -3,8 +3,9 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use hull_runtime::cgroup::{Freeze, frozen};
 use hull_spec::container::{LastExit, LiveState, Record, Status};
 use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
@@ -62,10 +63,10 @@ pub(crate) fn sight(engine: &Engine, id: &str) -> Result<Look> {
         // The lock may also be held by a command that starts or removes the container after its monitor was killed:
         // then the state is a leftover.
         if alive || (monitored && exists(live.monitor_pid)) {
-            let status = match (live.paused, alive) {
-                (true, true) => Status::Paused,
-                (false, true) => Status::Running,
-                (_, false) => Status::Restarting,
+            let status = match alive {
+                true if is_frozen(&live) => Status::Paused,
+                true => Status::Running,
+                false => Status::Restarting,
             };
             let exit = read(&engine.container_dir(id).join("exit.json"))?;
             return Ok(Look {
@@ -104,6 +105,16 @@ pub(crate) fn sight(engine: &Engine, id: &str) -> Result<Look> {
         exit,
         monitored,
     })
+}
+
+/// Whether a running container is paused: what its cgroup says, however the command ended that paused it.
+fn is_frozen(live: &LiveState) -> bool {
+    frozen(&cgroups(live)) != Freeze::Thawed
+}
+
+/// The cgroups of a running container.
+pub(crate) fn cgroups(live: &LiveState) -> Vec<PathBuf> {
+    live.cgroups.iter().map(PathBuf::from).collect()
 }
 
 /// The status of a container that does not run. One whose start failed has an exit code and an error but has never run:

@@ -37,6 +37,7 @@ pub(crate) fn end(engine: &Engine, record: &Record, live: &LiveState, signal: i3
     if let Some(init) = kill::open(live) {
         let ended = match kill::send(record, live, signal) {
             Ok(()) => {
+                super::pause::thaw(record.clone(), live)?;
                 let patience = (seconds >= 0).then(|| Duration::from_secs(seconds.unsigned_abs()));
                 has_ended(&init, patience)
             }

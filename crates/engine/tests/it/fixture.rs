@@ -56,7 +56,6 @@ impl Host {
             start_ticks: start_ticks(pid),
             monitor_pid: i32::try_from(std::process::id()).unwrap(),
             started_at: jiff::Timestamp::now().to_string(),
-            paused: false,
             cgroups: Vec::new(),
             networks: Default::default(),
             ports: Default::default(),
@@ -71,6 +70,14 @@ impl Host {
             child,
             lock: Some(lock),
         }
+    }
+
+    /// A cgroup, as far as the freezer goes, that says `state`.
+    pub fn freezer(&self, id: &str, state: &str) -> String {
+        let cgroup = self.dir(id).join("cgroup");
+        fs::create_dir_all(&cgroup).unwrap();
+        fs::write(cgroup.join("freezer.state"), format!("{state}\n")).unwrap();
+        cgroup.display().to_string()
     }
 
     pub fn write_live(&self, id: &str, live: &LiveState) {

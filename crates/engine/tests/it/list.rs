@@ -58,7 +58,7 @@ fn five() -> (Host, Vec<crate::fixture::Running>) {
             };
             live.networks = BTreeMap::from([("bridge".to_owned(), endpoint)]);
         }),
-        host.start(&frozen, |live| live.paused = true),
+        host.start(&frozen, |live| live.cgroups = vec![host.freezer(&frozen, "FROZEN")]),
     ];
     (host, running)
 }

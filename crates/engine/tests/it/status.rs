@@ -23,14 +23,21 @@ fn a_life_is_followed_from_its_traces() {
     let seen = look(&host, &id);
     assert_eq!((seen.status, seen.monitored), (Status::Running, true));
     assert_eq!(seen.live.as_ref(), Some(&running.live));
-    host.write_live(
-        &id,
-        &hull_spec::container::LiveState {
-            paused: true,
-            ..running.live.clone()
-        },
-    );
-    assert_eq!(status_of(&host, &id), Status::Paused);
+    // Whoever froze it may have been killed half-way: the cgroup tells.
+    for (state, status) in [
+        ("THAWED", Status::Running),
+        ("FREEZING", Status::Paused),
+        ("FROZEN", Status::Paused),
+    ] {
+        host.write_live(
+            &id,
+            &hull_spec::container::LiveState {
+                cgroups: vec![host.freezer(&id, state)],
+                ..running.live.clone()
+            },
+        );
+        assert_eq!(status_of(&host, &id), status, "{state}");
+    }
     host.write_live(&id, &running.live);
     // The process has ended; its monitor, which is us, has not said so yet.
     running.kill();

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::arguments::{Arguments, Flag};
 use super::state::{self, State, Status};
-use super::{Caller, Failure, Global, Outcome, pause};
+use super::{Caller, Failure, Global, Outcome};
 use crate::{bundle, cgroup};
 
 pub(super) const FLAGS: &[Flag] = &[Flag::switch(&["force", "f"])];
@@ -72,7 +72,7 @@ fn end(state: &State) -> Outcome<()> {
     if let Ok(pidfd) = state.pidfd() {
         let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
         // On cgroup v1 a frozen process takes no signal, not even this one.
-        let _ = pause::set(&state.cgroups, false);
+        let _ = crate::cgroup::thaw(&state.cgroups);
         let mut fds = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
         let timeout = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
         let ended = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, Some(&timeout)));

@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Global, Outcome, pause, write_file};
+use super::{Failure, Global, Outcome, write_file};
 use crate::bundle::Hooks;
 
 /// What a container is doing (OCI runtime spec, runtime.md; `paused` is runc's).
@@ -122,7 +122,7 @@ impl State {
         if !alive(self.pid, self.start_ticks) {
             return Status::Stopped;
         }
-        if pause::is_paused(&self.cgroups) {
+        if crate::cgroup::frozen(&self.cgroups) != crate::cgroup::Freeze::Thawed {
             return Status::Paused;
         }
         if connect(folder).is_ok() {

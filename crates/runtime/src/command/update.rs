@@ -60,11 +60,8 @@ pub(super) fn command(caller: &mut Caller<'_>, global: &Global, args: &Arguments
     let mut resources = bundle::resources(&spec, &layout)?;
     // The devices stay as they were made.
     resources.devices = cgroup::DevicePolicy::All;
-    let mut plan = cgroup::plan(&layout, &state.cgroup.0, &state.cgroup.1, &resources)?;
-    plan.folders
-        .retain(|folder| plan.writes.iter().any(|write| write.file.starts_with(folder)));
-    apply(&plan)?;
-    join(&mut state, &plan)?;
+    let plan = cgroup::plan(&layout, &state.cgroup.0, &state.cgroup.1, &resources)?;
+    state.cgroups = cgroup::update(&plan, &state.cgroups)?;
     state.save(&folder)?;
     Ok(0)
 }
@@ -97,56 +94,4 @@ fn from_flags(args: &Arguments) -> Outcome<LinuxResources> {
         }
     }
     serde_json::from_value(Value::Object(spec)).map_err(|e| Failure::new(format!("a limit is out of range: {e}")))
-}
-
-/// Writes the limits. Some depend on each other (memory with and without swap): what is refused at first is tried again
-/// after the others.
-fn apply(plan: &cgroup::Plan) -> Outcome<()> {
-    let folders = cgroup::Plan {
-        writes: Vec::new(),
-        devices: cgroup::DevicePolicy::All,
-        ..plan.clone()
-    };
-    cgroup::create(&folders)?;
-    let refused = plan
-        .writes
-        .iter()
-        .filter(|write| cgroup::put(&write.file, &write.value).is_err());
-    let refused: Vec<_> = refused.collect();
-    for write in refused {
-        cgroup::put(&write.file, &write.value).map_err(|e| {
-            Failure::new(format!(
-                "cannot write `{}` to `{}`: {e}",
-                write.value,
-                write.file.display()
-            ))
-        })?;
-    }
-    Ok(())
-}
-
-/// On cgroup v1 a limit may need a hierarchy that the container was not in so far.
-fn join(state: &mut State, plan: &cgroup::Plan) -> Outcome<()> {
-    let new: Vec<_> = plan
-        .folders
-        .iter()
-        .filter(|folder| !state.cgroups.contains(folder))
-        .cloned()
-        .collect();
-    for folder in new {
-        for pid in cgroup::processes(&state.cgroups) {
-            match cgroup::put(&folder.join("cgroup.procs"), &pid.to_string()) {
-                // It has just ended.
-                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-                Err(e) => {
-                    return Err(Failure::new(format!(
-                        "cannot move process {pid} to `{}`: {e}",
-                        folder.display()
-                    )));
-                }
-            }
-        }
-        state.cgroups.push(folder);
-    }
-    Ok(())
 }

@@ -73,9 +73,6 @@ pub struct LiveState {
     pub monitor_pid: i32,
     /// RFC 3339 with nanoseconds, UTC.
     pub started_at: String,
-    /// Whether it is frozen.
-    #[serde(default)]
-    pub paused: bool,
     /// Paths of its cgroups below the host's mounts, one a hierarchy; a single one on cgroup v2.
     #[serde(default)]
     pub cgroups: Vec<String>,

@@ -1,5 +1,7 @@
 //! Resource limits, from Docker's words to cgroups'.
 
+use std::collections::BTreeSet;
+
 use hull_runtime::cgroup::{Resources, Throttle, ThrottleKind};
 use hull_spec::container::{HostConfig, ThrottleDevice};
 
@@ -9,7 +11,7 @@ use crate::{Error, Result};
 const MEMORY_MIN: i64 = 6 << 20;
 
 /// The limits of a container.
-pub(super) fn of(host: &HostConfig) -> Result<Resources> {
+pub(in crate::container) fn of(host: &HostConfig) -> Result<Resources> {
     check(host)?;
     let given = |n: i64| Some(n).filter(|n| *n != 0);
     let positive = |n: i64| u64::try_from(n).ok().filter(|n| *n > 0);
@@ -65,7 +67,8 @@ pub(super) fn of(host: &HostConfig) -> Result<Resources> {
     })
 }
 
-fn check(host: &HostConfig) -> Result<()> {
+/// Refuses limits that cannot be, in Docker's words.
+pub(in crate::container) fn check(host: &HostConfig) -> Result<()> {
     let refuse = |text: &str| Err(Error::Invalid(text.to_owned()));
     if host.memory != 0 && host.memory < MEMORY_MIN {
         return refuse("Minimum memory limit allowed is 6MB");
@@ -88,6 +91,8 @@ fn check(host: &HostConfig) -> Result<()> {
             "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
         )));
     }
+    available("CPUs", &host.cpuset_cpus, "/sys/devices/system/cpu/online")?;
+    available("memory nodes", &host.cpuset_mems, "/sys/devices/system/node/has_memory")?;
     if host.blkio_weight != 0 && !(10..=1000).contains(&host.blkio_weight) {
         return refuse("Range of blkio weight is from 10 to 1000");
     }
@@ -98,6 +103,40 @@ fn check(host: &HostConfig) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// Refuses a list of processors or memory nodes that is malformed or names what the host has not. A host that does not
+/// tell what it has leaves that to the kernel.
+fn available(what: &str, asked: &str, file: &str) -> Result<()> {
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let word = if what == "CPUs" { "cpus" } else { "mems" };
+    let numbers = list(asked).ok_or_else(|| Error::Invalid(format!("Invalid value {asked} for cpuset {word}")))?;
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    match list(text.trim()) {
+        Some(there) if !numbers.is_subset(&there) => Err(Error::Invalid(format!(
+            "Requested {what} are not available - requested {asked}, available: {}",
+            text.trim()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Reads `0-3,5`.
+fn list(text: &str) -> Option<BTreeSet<u32>> {
+    const MOST: u32 = 8192;
+    let mut out = BTreeSet::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let number = |text: &str| text.parse::<u32>().ok().filter(|n| *n < MOST);
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last {
+            return None;
+        }
+        out.extend(first..=last);
+    }
+    Some(out)
 }
 
 /// All processors of the host in billionths, whatever this process itself is bound to.
@@ -125,4 +164,29 @@ fn numbers(path: &str) -> Result<(u64, u64)> {
         u64::from(rustix::fs::major(stat.st_rdev)),
         u64::from(rustix::fs::minor(stat.st_rdev)),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_processors_are_read() {
+        let check = |text: &str, expected: Option<&[u32]>| {
+            assert_eq!(
+                list(text),
+                expected.map(|all| all.iter().copied().collect()),
+                "{text:?}"
+            );
+        };
+        check("0", Some(&[0]));
+        check("0-2,5", Some(&[0, 1, 2, 5]));
+        check("1,1", Some(&[1]));
+        for bad in ["", "a", "1-", "-1", "2-1", "0,,1", "0-99999999", "1 ,2"] {
+            check(bad, None);
+        }
+        assert!(available("CPUs", "0", "/no/such/file").is_ok());
+        let error = available("CPUs", "0-x", "/no/such/file").unwrap_err();
+        assert_eq!(error.to_string(), "Invalid value 0-x for cpuset cpus");
+    }
 }
