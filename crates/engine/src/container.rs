@@ -26,6 +26,7 @@ mod start;
 pub mod status;
 mod stop;
 mod update;
+pub mod userns;
 mod wait;
 
 pub use attach::attach;

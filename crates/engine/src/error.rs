@@ -165,6 +165,9 @@ pub enum Error {
     /// A request that this version or this host cannot fulfil.
     #[error("{0}")]
     Unsupported(String),
+    /// There is no more of something.
+    #[error("{0}")]
+    Exhausted(String),
     /// A part of the container's network is malformed or cannot be had.
     #[error(transparent)]
     Network(#[from] hull_network::Error),
@@ -223,6 +226,7 @@ impl Error {
             Self::Signal { source, .. } => io_kind(source),
             Self::Invalid(_) => ErrorKind::Invalid,
             Self::Unsupported(_) => ErrorKind::Unsupported,
+            Self::Exhausted(_) => ErrorKind::Exhausted,
             Self::Network(e) => e.kind(),
             Self::Runtime(e) => e.kind(),
             Self::Monitor(e) => e.kind(),

@@ -364,7 +364,18 @@ fn pipes(launch: &Launch) -> Result<(Stdio, Pipes)> {
         act: "make the container's standard streams",
         errno,
     };
-    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(errno);
+    let root = |maps: &[hull_runtime::container::IdMap]| maps.iter().find(|m| m.inside == 0).map(|m| m.outside);
+    let namespaces = &launch.container.namespaces;
+    let owner = root(&namespaces.uid_maps).zip(root(&namespaces.gid_maps));
+    let pipe = || -> Result<(OwnedFd, OwnedFd)> {
+        let ends = pipe_with(PipeFlags::CLOEXEC).map_err(errno)?;
+        if let Some((uid, gid)) = owner {
+            // Root of a user namespace opens them again as /dev/stdout, and gives them to the container's user.
+            let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+            rustix::fs::fchown(&ends.0, Some(uid), Some(gid)).map_err(errno)?;
+        }
+        Ok(ends)
+    };
     let null = || {
         let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
         rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty()).map_err(errno)

@@ -248,11 +248,19 @@ pub fn entry_file(cgroup: &Path) -> PathBuf {
 /// # Errors
 /// The first that does not take it.
 pub fn enter(cgroups: &[PathBuf]) -> Result<()> {
+    enter_process(cgroups, 0)
+}
+
+/// Moves the single-threaded process `pid` into `cgroups`; 0 is the calling one.
+///
+/// # Errors
+/// As [`enter`].
+pub fn enter_process(cgroups: &[PathBuf], pid: i32) -> Result<()> {
     cgroups.iter().try_for_each(|cgroup| {
         let file = entry_file(cgroup);
-        put(&file, "0").map_err(|errno| Error::Cgroup {
+        put(&file, &pid.to_string()).map_err(|errno| Error::Cgroup {
             path: file.clone(),
-            value: "0".to_owned(),
+            value: pid.to_string(),
             errno,
         })
     })

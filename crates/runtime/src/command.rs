@@ -19,6 +19,7 @@ mod pause;
 mod spec;
 mod start;
 mod state;
+pub(crate) use state::start_ticks;
 mod terminal;
 mod update;
 

@@ -121,6 +121,8 @@ pub struct Overlay {
     pub volatile: bool,
     /// Whether overlay's marks are `user.*` attributes: in a user namespace.
     pub user_xattr: bool,
+    /// Whether the owners of all layers are mapped as in the container's new user namespace.
+    pub idmap: bool,
 }
 
 /// One mount.
@@ -158,9 +160,20 @@ pub enum Source {
         path: PathBuf,
         /// Whether mounts below it come along.
         recursive: bool,
+        /// Whether its owners are mapped as in the container's new user namespace.
+        idmap: bool,
     },
     /// The container's own cgroups.
     Cgroup,
+    /// A mount in the file tree of another process: what a container shares with one whose namespaces it joins.
+    Neighbour {
+        /// The process.
+        pid: i32,
+        /// When it started (field 22 of /proc/PID/stat): tells it from a later process of its number.
+        start_ticks: u64,
+        /// Path in its tree, absolute, without symbolic links.
+        path: String,
+    },
 }
 
 /// The kind of a device node.

@@ -41,6 +41,8 @@ pub struct Starting {
     pub child: Child,
     sync: OwnedFd,
     program: String,
+    /// Cgroups that the creator has to put it into: in a user namespace it has no right to.
+    enters: Vec<PathBuf>,
 }
 
 /// Starts the container's init. It makes its mounts at once and then waits for [`Starting::proceed`].
@@ -65,6 +67,7 @@ pub fn create(container: &Container, setup: Setup<'_>) -> Result<Starting> {
     } else {
         None
     };
+    let foreign = crate::mount::handed::foreign(container)?;
     join_pid_namespace(container)?;
     let request = Request {
         namespaces: container.namespaces.clone_flags(),
@@ -75,10 +78,16 @@ pub fn create(container: &Container, setup: Setup<'_>) -> Result<Starting> {
         Fork::Parent(child) => {
             drop(theirs);
             let program = container.process.args.first().cloned().unwrap_or_default();
+            let by_creator = container.namespaces.user.is_new() && cgroup.is_none();
             Ok(Starting {
                 child,
                 sync: ours,
                 program,
+                enters: if by_creator {
+                    setup.cgroups.folders.clone()
+                } else {
+                    Vec::new()
+                },
             })
         }
         Fork::Child => {
@@ -86,6 +95,7 @@ pub fn create(container: &Container, setup: Setup<'_>) -> Result<Starting> {
             let given = init::Given {
                 in_cgroup: cgroup.is_some(),
                 sealed,
+                foreign,
             };
             let error = init::run(container, setup, theirs.as_fd(), given);
             finish::report(theirs.as_fd(), &error);
@@ -118,10 +128,10 @@ fn clone_error(errno: Errno, container: &Container) -> Error {
 }
 
 impl Starting {
-    /// Writes the ID maps of a new user namespace.
+    /// Writes the ID maps of a new user namespace, and hands init what it has no right to in there.
     ///
     /// # Errors
-    /// `EPERM` where the caller may not map these IDs.
+    /// `EPERM` where the caller may not map these IDs; a file system whose owners cannot be mapped.
     pub fn write_id_maps(&self, container: &Container) -> Result<()> {
         if !container.namespaces.user.is_new() {
             return Ok(());
@@ -143,6 +153,16 @@ impl Starting {
                 errno,
             })?;
         }
+        if let Some(score) = container.process.oom_score_adj {
+            init::set_oom_score(&pid.to_string(), score)?;
+        }
+        if crate::mount::handed::needed(container) {
+            let path = PathBuf::from(format!("/proc/{pid}/ns/user"));
+            let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+            let user = rustix::fs::open(&path, flags, rustix::fs::Mode::empty());
+            let user = user.during(|| "open the container's user namespace".to_owned())?;
+            crate::mount::handed::give(container, user.as_fd(), self.sync.as_fd())?;
+        }
         Ok(())
     }
 
@@ -151,6 +171,7 @@ impl Starting {
     /// # Errors
     /// If init is gone; [`Starting::wait`] tells why.
     pub fn proceed(&self) -> Result<()> {
+        cgroup::enter_process(&self.enters, self.child.pid.as_raw_nonzero().get())?;
         match rustix::net::send(&self.sync, b"G", SendFlags::NOSIGNAL) {
             Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
             Err(errno) => Err(Error::System {

@@ -174,6 +174,7 @@ fn try_become(
         errno,
     })?;
     set_limits(&process.limits)?;
+    own_streams(&stdio, prepared.identity.uid);
     drop_bounding(process.capabilities)?;
     let filter_first = !process.no_new_privileges;
     if let (Some(filter), true) = (&process.seccomp, filter_first) {
@@ -209,6 +210,20 @@ fn try_become(
         act: act.to_owned(),
         errno,
     })
+}
+
+/// Gives the standard streams to the user, who may open them again as `/dev/stdout`. Where they are not ours to give, he
+/// has to do without.
+fn own_streams(stdio: &Stdio, uid: u32) {
+    for stream in [&stdio.stdin, &stdio.stdout, &stdio.stderr] {
+        let Ok(stat) = rustix::fs::fstat(stream) else { continue };
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        // A device such as the null device is everybody's; a terminal is the session's.
+        let is_null = kind == FileType::CharacterDevice && stat.st_rdev == rustix::fs::makedev(1, 3);
+        if stat.st_uid != uid && !is_null {
+            let _ = rustix::fs::fchown(stream, Some(rustix::fs::Uid::from_raw(uid)), None);
+        }
+    }
 }
 
 fn install(filter: &crate::container::Filter) -> Result<()> {

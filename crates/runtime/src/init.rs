@@ -28,6 +28,8 @@ pub(crate) struct Given {
     /// With `--init`: our own executable, out of the container's reach. It can only be had in the mount namespace that
     /// it was started in.
     pub(crate) sealed: Option<OwnedFd>,
+    /// What is mounted of other containers.
+    pub(crate) foreign: Vec<OwnedFd>,
 }
 
 /// Runs all steps. Returns only with the reason why the program was not started.
@@ -58,23 +60,33 @@ fn steps(
     // Modes are what the plan says, whatever the creator's mask is.
     rustix::process::umask(Mode::empty());
     let mut ready = Ready { sync, done: false };
+    let (ops, paths) = mount::plan(container);
+    let mut handed = None;
     if namespaces.user.is_new() {
         // Until its maps are written, init is nobody and can do nothing.
-        ready.wait()?;
+        if mount::handed::needed(container) {
+            handed = Some(mount::handed::take(sync, &paths)?);
+        } else {
+            ready.wait()?;
+        }
         become_root()?;
     }
     join(namespaces)?;
     set_names(container)?;
 
-    let (ops, paths) = mount::plan(container);
-    let sources = mount::open_sources(&paths)?.into_iter().map(Some).collect();
+    let (root, sources) = match handed {
+        Some((root, sources)) => (Some(root), sources),
+        None => (None, mount::open_sources(&paths, given.foreign)?),
+    };
+    let sources = sources.into_iter().map(Some).collect();
     let chrooted = mount::detach()?;
     let folders = &setup.cgroups.folders;
     let mut entered = false;
     let mut enter_cgroups = || -> Result<Vec<std::path::PathBuf>> {
         if !entered {
             ready.wait()?;
-            if !given.in_cgroup {
+            // One in a user namespace has been put there by its creator.
+            if !given.in_cgroup && !namespaces.user.is_new() {
                 cgroup::enter(folders)?;
             }
             match &namespaces.cgroup {
@@ -87,13 +99,13 @@ fn steps(
         }
         Ok(folders.clone())
     };
-    let tree = mount::apply(&ops, sources, &mut enter_cgroups)?;
+    let tree = mount::apply(&ops, root, sources, &mut enter_cgroups)?;
     enter_cgroups()?;
     hook(setup.inside)?;
     // Still through the host's own /proc, which no image can shape (CVE-2025-52881).
     set_sysctls(container)?;
-    if let Some(score) = container.process.oom_score_adj {
-        set_oom_score(score)?;
+    if let Some(score) = container.process.oom_score_adj.filter(|_| !namespaces.user.is_new()) {
+        set_oom_score("self", score)?;
     }
     let stdio = if container.process.terminal {
         console(container, &tree.root, sync)?
@@ -232,8 +244,9 @@ fn set_sysctls(container: &Container) -> Result<()> {
     Ok(())
 }
 
-fn set_oom_score(score: i32) -> Result<()> {
-    cgroup::put(Path::new("/proc/self/oom_score_adj"), &score.to_string()).map_err(|errno| match errno {
+/// Sets the bias of the OOM killer against `process`, a number or `self`.
+pub(crate) fn set_oom_score(process: &str, score: i32) -> Result<()> {
+    cgroup::put(Path::new(&format!("/proc/{process}/oom_score_adj")), &score.to_string()).map_err(|errno| match errno {
         Errno::ACCESS | Errno::PERM => Error::Unsupported(format!(
             "cannot set the OOM score to {score}: hull lacks CAP_SYS_RESOURCE and the score of this session is higher"
         )),

@@ -187,7 +187,7 @@ const SHARED: [Flag; 100] = [
     Flag::string("user")
         .short('u')
         .help("User, and group after a colon, by name or number"),
-    Flag::string("userns").help("User namespace: host"),
+    Flag::string("userns").help("User namespace: host (default), auto, private, keep-id or nomap"),
     Flag::string("uts").help("UTS namespace: host"),
 ];
 

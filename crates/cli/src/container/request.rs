@@ -161,7 +161,7 @@ fn host_config(args: &Matches, around: &Surroundings<'_>) -> Result<HostConfig, 
         security_opt: some(security.options),
         tmpfs: args.values("tmpfs").map(tmpfs).collect(),
         uts_mode: mode(args, "uts", "UTS", |m| m == "host")?,
-        userns_mode: mode(args, "userns", "USER", |m| m == "host")?,
+        userns_mode: user_mode(args)?,
         shm_size: args.bytes("shm-size").unwrap_or(0),
         sysctls: args.values("sysctl").map(pair).collect(),
         runtime: args.text("runtime"),
@@ -252,6 +252,13 @@ fn mode(args: &Matches, flag: &str, word: &str, valid: impl Fn(&str) -> bool) ->
         });
     }
     Err(format!("--{flag}: invalid {word} mode"))
+}
+
+/// Docker's word, or one of Podman's.
+fn user_mode(args: &Matches) -> Result<String, String> {
+    let text = args.text("userns");
+    hull_engine::container::userns::parse(&text).map_err(|e| e.to_string())?;
+    Ok(text)
 }
 
 /// The one network. Docker attaches to several only where all are the user's own.

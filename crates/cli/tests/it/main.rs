@@ -17,6 +17,7 @@ mod pull;
 mod query;
 mod rootless;
 mod single_file;
+mod spaces;
 mod terminal;
 mod transcript;
 

@@ -10,7 +10,7 @@ use hull_store::Access;
 use hull_store::image::Image;
 use rustix::fs::{FlockOperation, flock};
 
-use super::{describe, find, merge, mounts, name, record};
+use super::{describe, find, merge, mounts, name, record, userns};
 use crate::{Engine, Error, Result};
 
 /// A new container.
@@ -36,6 +36,7 @@ pub fn create(engine: &Engine, request: &CreateRequest) -> Result<Created> {
         // A fresh machine: nothing was ever pulled.
         return Err(no_image(&request.config.image));
     }
+    describe::conflicts(&request.config, &request.host_config)?;
     let store = engine.store(Access::Read)?;
     // Until the record is on disk, this keeps the image's layers from being collected.
     let _hold = store.hold()?;
@@ -50,7 +51,7 @@ pub fn create(engine: &Engine, request: &CreateRequest) -> Result<Created> {
     }
     let id = name::id(name::entropy());
     if config.hostname.is_empty() {
-        config.hostname = describe::default_hostname(&id, &request.host_config);
+        config.hostname = describe::default_hostname(engine, &id, &request.host_config);
     }
     let mut record = Record {
         id: id.clone(),
@@ -64,6 +65,7 @@ pub fn create(engine: &Engine, request: &CreateRequest) -> Result<Created> {
         host_config: request.host_config.clone(),
         networking_config: request.networking_config.clone(),
         mounts: Vec::new(),
+        id_maps: None,
     };
     // Everything that can be refused is, before anything is made.
     let warnings = describe::check(engine, &record)?;
@@ -128,6 +130,8 @@ fn fill(engine: &Engine, record: &mut Record, new: &Path) -> Result<()> {
         builder.mode(if part == "upper" { 0o755 } else { 0o700 });
         builder.create(new.join(part)).map_err(at(new))?;
     }
+    // While the folder is there and locked, nobody takes the claim for one of a container that is gone.
+    userns::assign(engine, record)?;
     let wanted = record.name.clone();
     let mut attempt = 0;
     loop {
@@ -260,7 +264,7 @@ fn disown(engine: &Engine, name: &str, owner: &str) -> bool {
 }
 
 /// Whether a living command is about to make container `id`.
-fn is_being_made(engine: &Engine, id: &str) -> bool {
+pub(crate) fn is_being_made(engine: &Engine, id: &str) -> bool {
     let path = engine.data.join("containers").join(format!(".new-{id}"));
     File::open(path).is_ok_and(|f| flock(&f, FlockOperation::NonBlockingLockShared).is_err())
         || find::exists(engine, id)

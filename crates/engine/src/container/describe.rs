@@ -4,6 +4,7 @@ mod devices;
 mod files;
 mod process;
 mod resources;
+mod spaces;
 mod tree;
 
 use std::path::Path;
@@ -11,15 +12,17 @@ use std::path::Path;
 use hull_monitor::{BridgePlan, LogPlan, NetworkPlan};
 use hull_network::{EndpointRequest, Mode};
 use hull_runtime::cgroup;
-use hull_runtime::container::{Container, Namespace, Namespaces};
-use hull_spec::container::{HostConfig, LiveState, Record};
+use hull_runtime::container::Container;
+use hull_spec::container::{HostConfig, Record};
 
-use super::{find, status};
+use super::{find, userns};
 use crate::{Engine, Error, Result};
 
 pub(crate) use files::write as write_files;
 pub(crate) use process::{Exec, exec as exec_process};
 pub(in crate::container) use resources::{check as check_limits, of as resources};
+use spaces::Spaces;
+pub(crate) use spaces::conflicts;
 pub(in crate::container) use tree::protection;
 
 /// Docker's bounds of a log unless told otherwise: none. Ours are three files of ten megabytes, so that no container
@@ -27,8 +30,14 @@ pub(in crate::container) use tree::protection;
 const LOG_SIZE: u64 = 10 * 1000 * 1000;
 const LOG_FILES: u32 = 3;
 
-/// The host name of a container that was given none: the beginning of its ID, or the host's own where it shares that.
-pub(crate) fn default_hostname(id: &str, host: &HostConfig) -> String {
+/// The host name of a container that was given none: the beginning of its ID, or that of whom it shares it with.
+pub(crate) fn default_hostname(engine: &Engine, id: &str, host: &HostConfig) -> String {
+    let shared = [&host.uts_mode, &host.network_mode];
+    if let Some(other) = shared.iter().find_map(|mode| mode.strip_prefix("container:"))
+        && let Ok(other) = find(engine, other)
+    {
+        return other.config.hostname;
+    }
     if host.network_mode == "host" || host.uts_mode == "host" {
         return host_name();
     }
@@ -49,32 +58,10 @@ pub(crate) fn check(engine: &Engine, record: &Record) -> Result<Vec<String>> {
         &record.config.exposed_ports,
         host.publish_all_ports,
     )?;
-    let shares_network = matches!(mode, Mode::Container(_));
-    if shares_network && !host.port_bindings.is_empty() {
-        return Err(Error::Invalid(
-            "conflicting options: port publishing and the container type network mode".to_owned(),
-        ));
-    }
-    for (what, value, known) in [
-        (
-            "IPC",
-            &host.ipc_mode,
-            ["", "private", "shareable", "host", "none"].as_slice(),
-        ),
-        ("PID", &host.pid_mode, &["", "host"]),
-        ("UTS", &host.uts_mode, &["", "host"]),
-        ("user", &host.userns_mode, &["", "host"]),
-        ("cgroup", &host.cgroupns_mode, &["", "private", "host"]),
-    ] {
-        let joins = what == "PID" && value.starts_with("container:");
-        if !known.contains(&value.as_str()) && !joins {
-            return Err(Error::Unsupported(format!(
-                "{what} namespace mode `{value}` is not there yet"
-            )));
-        }
-    }
     super::policy::check_restart(&host.restart_policy)?;
     super::policy::check_health(record.config.healthcheck.as_ref(), host)?;
+    spaces::check(host)?;
+    userns::check(engine, host)?;
     if !matches!(host.restart_policy.name.as_str(), "" | "no") {
         return Err(Error::Unsupported(format!(
             "restart policy `{}` is not there yet",
@@ -110,13 +97,13 @@ pub(crate) fn check(engine: &Engine, record: &Record) -> Result<Vec<String>> {
 
 /// Refuses a list of mounts that cannot be, once it is resolved.
 pub(crate) fn check_mounts(record: &Record) -> Result<()> {
-    tree::mounts(record, Path::new("/"), false).map(drop)
+    tree::mounts(record, Path::new("/"), false, None).map(drop)
 }
 
 /// The container as the runtime sees it, its cgroups, and whether it can do without them.
 pub(crate) fn container(engine: &Engine, record: &Record, run: &Path) -> Result<(Container, cgroup::Plan, bool)> {
     let host = &record.host_config;
-    let namespaces = namespaces(engine, record)?;
+    let Spaces { namespaces, shm } = spaces::plan(engine, record)?;
     let own_uts = namespaces.uts.is_new();
     let mut process = process::init(record)?;
     process.console_size = Some((host.console_size[0], host.console_size[1]));
@@ -128,9 +115,10 @@ pub(crate) fn container(engine: &Engine, record: &Record, run: &Path) -> Result<
         rootfs: tree::rootfs(engine, record)?,
         readonly_rootfs: host.readonly_rootfs,
         propagation: tree::propagation(record),
-        mounts: tree::mounts(record, run, engine.rootless)?,
+        mounts: tree::mounts(record, run, engine.rootless, shm)?,
         devices: std::mem::take(&mut devices.nodes),
-        bind_devices: engine.rootless,
+        // In a user namespace no node can be made.
+        bind_devices: engine.rootless || record.id_maps.is_some(),
         masked_paths: masks.masked,
         readonly_paths: masks.readonly,
         sysctls: tree::sysctls(record, &namespaces, engine.rootless),
@@ -159,56 +147,6 @@ pub(crate) fn parent(host: &HostConfig) -> &str {
     } else {
         parent
     }
-}
-
-fn namespaces(engine: &Engine, record: &Record) -> Result<Namespaces> {
-    let host = &record.host_config;
-    let new_unless = |mode: &str| {
-        if mode == "host" {
-            Namespace::Host
-        } else {
-            Namespace::New
-        }
-    };
-    let network = match host.network_mode.parse::<Mode>()? {
-        Mode::Host => Namespace::Host,
-        Mode::Container(other) => join(engine, &other, "net")?,
-        _ => Namespace::New,
-    };
-    let pid = match host.pid_mode.strip_prefix("container:") {
-        Some(other) => join(engine, other, "pid")?,
-        None => new_unless(&host.pid_mode),
-    };
-    Ok(Namespaces {
-        pid,
-        network,
-        ipc: new_unless(&host.ipc_mode),
-        uts: new_unless(&host.uts_mode),
-        cgroup: new_unless(&host.cgroupns_mode),
-        ..Namespaces::default()
-    })
-}
-
-/// A namespace of another, running container.
-fn join(engine: &Engine, name: &str, which: &str) -> Result<Namespace> {
-    let live = running(engine, name)?;
-    let path = format!("/proc/{}/ns/{which}", live.pid);
-    let file = std::fs::File::open(&path).map_err(|source| Error::Read {
-        path: path.into(),
-        source,
-    })?;
-    // Opened before the process is looked at again: a later process of its number would be another container's.
-    if !status::alive(live.pid, live.start_ticks) {
-        return Err(Error::NotRunning { id: name.to_owned() });
-    }
-    Ok(Namespace::Join(file.into()))
-}
-
-fn running(engine: &Engine, name: &str) -> Result<LiveState> {
-    let other = find(engine, name)?;
-    status::derive(engine, &other)?
-        .live
-        .ok_or(Error::NotRunning { id: other.id })
 }
 
 /// How networks are set up below this engine.

@@ -156,5 +156,6 @@ pub fn record(name: &str) -> Record {
         host_config: HostConfig::default(),
         networking_config: NetworkingConfig::default(),
         mounts: Vec::new(),
+        id_maps: None,
     }
 }

@@ -151,6 +151,7 @@ fn one(mount: &oci_spec::runtime::Mount, bundle: &Path, label: Option<&str>) -> 
         Source::Bind {
             path: bind_source(&source, bundle, &target)?,
             recursive: options.bind.unwrap_or(false),
+            idmap: false,
         }
     } else if kind == "cgroup" || kind == "cgroup2" {
         // Which it is is up to the host: configs say `cgroup` everywhere.

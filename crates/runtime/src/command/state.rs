@@ -171,6 +171,11 @@ pub(super) fn stat(pid: i32) -> Option<(u64, char)> {
     Some((fields.get(19)?.parse().ok()?, fields.first()?.chars().next()?))
 }
 
+/// When a process started, in clock ticks since boot.
+pub(crate) fn start_ticks(pid: i32) -> Option<u64> {
+    stat(pid).map(|(ticks, _)| ticks)
+}
+
 fn alive(pid: i32, start_ticks: u64) -> bool {
     stat(pid).is_some_and(|(ticks, letter)| ticks == start_ticks && !matches!(letter, 'Z' | 'X'))
 }

@@ -43,11 +43,16 @@ pub(crate) struct Applied {
     pub(crate) root: OwnedFd,
 }
 
-/// Opens the host's files and folders as detached copies of their mounts, before anything changes.
-pub(crate) fn open_sources(sources: &[HostPath]) -> Result<Vec<OwnedFd>> {
+/// Opens the host's files and folders as detached copies of their mounts, before anything changes. `foreign` are those
+/// that are not the host's, in order.
+pub(crate) fn open_sources(sources: &[HostPath], foreign: Vec<OwnedFd>) -> Result<Vec<OwnedFd>> {
+    let mut foreign = foreign.into_iter();
     sources
         .iter()
         .map(|source| {
+            if source.foreign {
+                return foreign.next().ok_or(Error::InitDied);
+            }
             let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
             if source.recursive {
                 flags |= OpenTreeFlags::AT_RECURSIVE;
@@ -99,18 +104,23 @@ pub(crate) fn leave_chroot() -> Result<()> {
 
 /// Makes `ops` in order. `joined` is called before the first step that needs the process to be in its cgroups, and
 /// returns their folders.
+///
+/// `given` is the root, where the creator has made it: see [`super::handed`].
 pub(crate) fn apply(
     ops: &[MountOp],
+    given: Option<OwnedFd>,
     mut sources: Vec<Option<OwnedFd>>,
     joined: &mut dyn FnMut() -> Result<Vec<PathBuf>>,
 ) -> Result<Applied> {
     let Some((MountOp::Root(rootfs), ops)) = ops.split_first() else {
         return Err(Error::Invalid("a plan of mounts must begin with the root".to_owned()));
     };
-    let mut tree = Tree {
-        root: root(rootfs)?,
-        mask: None,
+    let root = match given {
+        // Over the host's root: the one place that this process is sure to reach, and the pivot takes it from there.
+        Some(root) => attach_at(&root, Path::new("/")).map(|()| root)?,
+        None => root(rootfs)?,
     };
+    let mut tree = Tree { root, mask: None };
     for op in ops {
         match op {
             MountOp::Root(_) => return Err(Error::Invalid("a plan of mounts must have one root".to_owned())),
@@ -180,23 +190,9 @@ fn take(sources: &mut [Option<OwnedFd>], index: usize) -> Result<OwnedFd> {
 /// Mounts the root file system where it will be pivoted into, and returns its root.
 fn root(rootfs: &Rootfs) -> Result<OwnedFd> {
     match rootfs {
-        // Such a kernel writes a line to its log for each attempt with an option that it does not know.
-        Rootfs::Overlay(overlay)
-            if crate::seccomp::kernel_version() < (6, 5) && overlay_options(overlay).len() < OPTIONS_MAX =>
-        {
-            overlay_by_options(overlay)
-        }
-        Rootfs::Overlay(overlay) => match overlay_mount(overlay) {
-            Ok(mount) => {
-                attach_at(&mount, &overlay.mount_point)?;
-                Ok(mount)
-            }
-            // `lowerdir+` is unknown to this kernel: told when it is set, or, before overlay spoke the new mount API
-            // (Linux 6.5), only at the end.
-            Err(Error::System {
-                errno: Errno::INVAL, ..
-            }) => overlay_by_options(overlay),
-            Err(e) => Err(e),
+        Rootfs::Overlay(wanted) => match overlay(wanted)? {
+            Made::Detached(mount) => attach_at(&mount, &wanted.mount_point).map(|()| mount),
+            Made::Attached(place) => Ok(place),
         },
         Rootfs::Directory(path) => {
             let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
@@ -209,6 +205,30 @@ fn root(rootfs: &Rootfs) -> Result<OwnedFd> {
             attach_at(&mount, path)?;
             Ok(mount)
         }
+    }
+}
+
+/// A new mount.
+pub(super) enum Made {
+    /// Nowhere yet.
+    Detached(OwnedFd),
+    /// At the overlay's mount point.
+    Attached(OwnedFd),
+}
+
+/// Mounts an overlay.
+pub(super) fn overlay(overlay: &Overlay) -> Result<Made> {
+    // Such a kernel writes a line to its log for each attempt with an option that it does not know.
+    if crate::seccomp::kernel_version() < (6, 5) && overlay_options(overlay).len() < OPTIONS_MAX {
+        return overlay_by_options(overlay).map(Made::Attached);
+    }
+    match overlay_mount(overlay) {
+        // `lowerdir+` is unknown to this kernel: told when it is set, or, before overlay spoke the new mount API
+        // (Linux 6.5), only at the end.
+        Err(Error::System {
+            errno: Errno::INVAL, ..
+        }) => overlay_by_options(overlay).map(Made::Attached),
+        made => made.map(Made::Detached),
     }
 }
 
@@ -281,7 +301,7 @@ fn overlay_by_options(overlay: &Overlay) -> Result<OwnedFd> {
 const OPTIONS_MAX: usize = 4096;
 
 /// The folder that all layers are below: `DATA/layers`.
-fn layers_folder(overlay: &Overlay) -> &Path {
+pub(super) fn layers_folder(overlay: &Overlay) -> &Path {
     overlay
         .lower
         .last()
@@ -653,6 +673,7 @@ mod tests {
             mount_point: "/data/containers/x".into(),
             volatile: true,
             user_xattr: false,
+            idmap: false,
         };
         insta::assert_snapshot!(
             overlay_options(&overlay),
@@ -678,6 +699,7 @@ mod tests {
             mount_point: make("c"),
             volatile: true,
             user_xattr: false,
+            idmap: false,
         };
         std::fs::write(overlay.lower[0].join("file"), "one").unwrap();
         // In a mount namespace of this test's own process: nextest gives each test one.

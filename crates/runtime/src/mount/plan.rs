@@ -75,6 +75,10 @@ pub struct HostPath {
     pub path: std::path::PathBuf,
     /// Whether mounts below it come along.
     pub recursive: bool,
+    /// Whether its owners are mapped as in the container's new user namespace.
+    pub idmap: bool,
+    /// Whether it is in the file tree of another process: then the creator has opened it.
+    pub foreign: bool,
 }
 
 /// The links that every `/dev` has (OCI runtime spec, config-linux.md, "Dev symbolic links"; Docker adds `core`).
@@ -109,6 +113,8 @@ pub fn plan(container: &Container) -> (Vec<MountOp>, Vec<HostPath>) {
             sources.push(HostPath {
                 path: device.host_path.clone(),
                 recursive: false,
+                idmap: false,
+                foreign: false,
             });
             ops.push(MountOp::BindNode {
                 source: sources.len() - 1,
@@ -142,20 +148,35 @@ fn one(mount: &Mount, sources: &mut Vec<HostPath>) -> MountOp {
             target,
             set: mount.set,
         },
-        Source::Bind { path, recursive } => {
+        Source::Bind { path, recursive, idmap } => {
             sources.push(HostPath {
                 path: path.clone(),
                 recursive: *recursive,
+                idmap: *idmap,
+                foreign: false,
             });
-            MountOp::Bind {
-                source: sources.len() - 1,
-                target,
-                set: mount.set,
-                clear: mount.clear,
-                recursive_attributes: mount.recursive_attributes,
-                propagation: mount.propagation.unwrap_or(Propagation::Private),
-            }
+            bind(mount, sources.len() - 1)
+        }
+        Source::Neighbour { path, .. } => {
+            sources.push(HostPath {
+                path: path.into(),
+                recursive: false,
+                idmap: false,
+                foreign: true,
+            });
+            bind(mount, sources.len() - 1)
         }
         Source::Cgroup => MountOp::Cgroup { target, set: mount.set },
+    }
+}
+
+fn bind(mount: &Mount, source: usize) -> MountOp {
+    MountOp::Bind {
+        source,
+        target: mount.target.clone(),
+        set: mount.set,
+        clear: mount.clear,
+        recursive_attributes: mount.recursive_attributes,
+        propagation: mount.propagation.unwrap_or(Propagation::Private),
     }
 }

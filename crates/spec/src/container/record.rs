@@ -32,6 +32,42 @@ pub struct Record {
     pub networking_config: NetworkingConfig,
     /// Its mounts, resolved: volumes have names and host paths.
     pub mounts: Vec<MountPoint>,
+    /// The IDs of its user namespace, where it has one of its own: chosen when it is created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_maps: Option<IdMaps>,
+}
+
+/// The IDs of a user namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct IdMaps {
+    /// Users.
+    pub uids: Vec<IdRange>,
+    /// Groups.
+    pub gids: Vec<IdRange>,
+}
+
+/// Consecutive IDs of a user namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct IdRange {
+    /// The first in the namespace.
+    pub inside: u32,
+    /// What the first is outside of it.
+    pub outside: u32,
+    /// How many.
+    pub count: u32,
+}
+
+impl IdRange {
+    /// What `id` of the namespace among `ranges` is outside of it.
+    #[must_use]
+    pub fn outside(ranges: &[Self], id: u32) -> Option<u32> {
+        ranges.iter().find_map(|range| {
+            let offset = id.checked_sub(range.inside).filter(|offset| *offset < range.count)?;
+            range.outside.checked_add(offset)
+        })
+    }
 }
 
 /// A mount as `inspect` shows it and as it is made.

@@ -7,15 +7,22 @@ use hull_network::Mode;
 use hull_network::names::{self, HostsPlan, ResolvPlan};
 use hull_spec::container::Record;
 
-use crate::container::find;
+use crate::container::{find, userns};
 use crate::{Engine, Error, Result};
 
 /// Writes `hosts`, `resolv.conf` and `hostname` into the run folder. The container's own line of `hosts` comes from its
 /// monitor, which takes its address.
 pub(crate) fn write(engine: &Engine, record: &Record, run: &Path) -> Result<()> {
+    let owner = record.id_maps.as_ref().and_then(userns::root);
     let put = |name: &str, text: &str| {
         let path = run.join(name);
-        fs::write(&path, text).map_err(|source| Error::Write { path, source })
+        fs::write(&path, text)
+            .and_then(|()| match owner {
+                // They are the container's root's to edit.
+                Some((uid, gid)) => std::os::unix::fs::chown(&path, Some(uid), Some(gid)),
+                None => Ok(()),
+            })
+            .map_err(|source| Error::Write { path, source })
     };
     let mode: Mode = record.host_config.network_mode.parse()?;
     if let Mode::Container(other) = &mode {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hull_runtime::container::{Mount, Namespaces, Overlay, Rootfs, Source};
-use hull_spec::container::{HostConfig, MountPoint, Record};
+use hull_spec::container::{HostConfig, IdRange, MountPoint, Record};
 use hull_store::{Access, snapshot};
 use hull_sys::mount::{Attributes, Propagation};
 
@@ -69,6 +69,7 @@ pub(super) fn rootfs(engine: &Engine, record: &Record) -> Result<Rootfs> {
         work: folder.join("work"),
         volatile: record.host_config.auto_remove,
         user_xattr: engine.rootless,
+        idmap: record.id_maps.is_some() && !engine.rootless,
         mount_point: folder,
     }))
 }
@@ -76,7 +77,7 @@ pub(super) fn rootfs(engine: &Engine, record: &Record) -> Result<Rootfs> {
 const NOSUID_NOEXEC_NODEV: Attributes = Attributes::NOSUID.with(Attributes::NOEXEC).with(Attributes::NODEV);
 
 /// All mounts in order.
-pub(super) fn mounts(record: &Record, run: &Path, rootless: bool) -> Result<Vec<Mount>> {
+pub(super) fn mounts(record: &Record, run: &Path, rootless: bool, shm: Option<Source>) -> Result<Vec<Mount>> {
     let host = &record.host_config;
     let own = |target: &str| record.mounts.iter().any(|m| m.destination == target);
     let mut out = Vec::with_capacity(12 + record.mounts.len());
@@ -88,7 +89,11 @@ pub(super) fn mounts(record: &Record, run: &Path, rootless: bool) -> Result<Vec<
     add(filesystem("proc", "/proc", NOSUID_NOEXEC_NODEV, &[]));
     let dev = Attributes::NOSUID.with(Attributes::STRICTATIME);
     add(filesystem("tmpfs", "/dev", dev, &[("mode", "755"), ("size", "65536k")]));
-    let pts: &[(&str, &str)] = if rootless {
+    let has_tty = match &record.id_maps {
+        Some(maps) => IdRange::outside(&maps.gids, 5).is_some(),
+        None => !rootless,
+    };
+    let pts: &[(&str, &str)] = if !has_tty {
         &[("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")]
     } else {
         &[
@@ -129,7 +134,12 @@ pub(super) fn mounts(record: &Record, run: &Path, rootless: bool) -> Result<Vec<
         add(bind("/dev/shm".as_ref(), "/dev/shm", NOSUID_NOEXEC_NODEV, true));
     } else {
         add(filesystem("mqueue", "/dev/mqueue", NOSUID_NOEXEC_NODEV, &[]));
-        if host.ipc_mode != "none" {
+        if let Some(source) = shm {
+            add(Mount {
+                source,
+                ..filesystem("tmpfs", "/dev/shm", NOSUID_NOEXEC_NODEV, &[])
+            });
+        } else if host.ipc_mode != "none" {
             let size = if host.shm_size > 0 { host.shm_size } else { SHM };
             add(filesystem(
                 "tmpfs",
@@ -148,7 +158,7 @@ pub(super) fn mounts(record: &Record, run: &Path, rootless: bool) -> Result<Vec<
         ));
     }
     for point in &record.mounts {
-        out.push(one(point, record)?);
+        out.push(one(point, record, rootless)?);
     }
     Ok(out)
 }
@@ -176,13 +186,15 @@ fn bind(path: &Path, target: &str, set: Attributes, recursive: bool) -> Mount {
         source: Source::Bind {
             path: path.to_owned(),
             recursive,
+            idmap: false,
         },
         recursive_attributes: recursive,
         ..filesystem("bind", target, set, &[])
     }
 }
 
-fn one(point: &MountPoint, record: &Record) -> Result<Mount> {
+fn one(point: &MountPoint, record: &Record, rootless: bool) -> Result<Mount> {
+    let shifted = record.id_maps.is_some() && !rootless;
     let read_only = if point.rw {
         Attributes::default()
     } else {
@@ -207,6 +219,10 @@ fn one(point: &MountPoint, record: &Record) -> Result<Mount> {
         path = inside(&path, subpath)?;
     }
     let mut mount = bind(&path, &point.destination, read_only, recursive);
+    if let (Source::Bind { idmap, .. }, true) = (&mut mount.source, point.kind == "volume" && shifted) {
+        // The files of a volume belong to the same users in every container, whatever these are on the host.
+        *idmap = true;
+    }
     // Read-only means all of it, unless told otherwise (what Docker 25 and later do).
     mount.recursive_attributes = recursive && !options.read_only_non_recursive;
     mount.propagation = match point.propagation.as_str() {
@@ -283,10 +299,15 @@ pub(super) fn propagation(record: &Record) -> Option<Propagation> {
 pub(super) fn sysctls(record: &Record, namespaces: &Namespaces, rootless: bool) -> Vec<(String, String)> {
     let mut out = Vec::new();
     let asked = &record.host_config.sysctls;
+    // Only groups that the namespace has can be named.
+    let groups = match namespaces.gid_maps.iter().find(|map| map.inside == 0) {
+        Some(map) => format!("0 {}", map.count.saturating_sub(1).min(i32::MAX.unsigned_abs())),
+        None => "0 2147483647".to_owned(),
+    };
     if namespaces.network.is_new() && !rootless {
         for (key, value) in [
             ("net.ipv4.ip_unprivileged_port_start", "0"),
-            ("net.ipv4.ping_group_range", "0 2147483647"),
+            ("net.ipv4.ping_group_range", groups.as_str()),
         ] {
             if !asked.contains_key(key) {
                 out.push((key.to_owned(), value.to_owned()));

@@ -1,0 +1,184 @@
+//! Namespaces of a container's own, the host's and others', and what `--init` does.
+
+use std::os::unix::fs::MetadataExt;
+
+use crate::{machine, shell, words};
+
+#[test]
+fn privileged_a_user_namespace_maps_everything_and_copies_nothing() {
+    let Some((host, image)) = machine() else { return };
+    let script = "touch /x /vol/y && chown 5:6 /x && chown 7 /vol/y && stat -c '%u:%g %n' / /bin/busybox /x /vol /vol/y \
+                  /etc/hosts && echo to-stdout > /dev/stdout && cat /proc/self/uid_map";
+    let run = format!("run --name mapped --userns auto -v kept:/vol {image}");
+    let seen = host.ok(shell(&run, script));
+    let seen: Vec<&str> = seen.lines().collect();
+    assert_eq!(
+        seen[..7],
+        [
+            "0:0 /",
+            "0:0 /bin/busybox",
+            "5:6 /x",
+            "0:0 /vol",
+            "7:0 /vol/y",
+            "0:0 /etc/hosts",
+            "to-stdout"
+        ]
+    );
+    let map: Vec<u64> = seen[7].split_whitespace().map(|n| n.parse().unwrap()).collect();
+    assert_eq!((map[0], map[2]), (0, 65536));
+    assert!(map[1] >= 65536, "no ID of the host's: {map:?}");
+    // On disk the owners are those of the image's world, so that the range can be given to another container.
+    let id = host.ok(["inspect", "-f", "{{.Id}}", "mapped"]);
+    let upper = host.data().join("containers").join(&id).join("upper");
+    let owner = |path: std::path::PathBuf| std::fs::symlink_metadata(path).map(|m| (m.uid(), m.gid())).unwrap();
+    assert_eq!(owner(upper.join("x")), (5, 6));
+    assert_eq!(owner(host.data().join("volumes/kept/_data/y")), (7, 0));
+    assert!(!upper.join("bin").exists(), "nothing was copied up");
+    host.ok(["rm", "mapped"]);
+}
+
+#[test]
+fn privileged_ranges_are_never_shared_and_come_back() {
+    let Some((host, image)) = machine() else { return };
+    host.ok(words(&format!(
+        "run --rm --network none --userns auto:size=4096 {image} true"
+    )));
+    let before = host.traces();
+    let run = format!("run -d --network none --userns auto:size=4096 {image} sleep 1000");
+    let children: Vec<_> = (0..6).map(|_| host.spawn(words(&run))).collect();
+    for child in children {
+        assert!(child.wait_with_output().unwrap().status.success());
+    }
+    let ids = host.ok(["ps", "-q"]);
+    let ids: Vec<&str> = ids.lines().collect();
+    assert_eq!(ids.len(), 6);
+    let start = |id: &str| -> u64 {
+        let map = host.ok(["exec", id, "cat", "/proc/self/uid_map"]);
+        map.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let mut starts: Vec<u64> = ids.iter().map(|id| start(id)).collect();
+    let lowest = *starts.iter().min().unwrap();
+    starts.sort_unstable();
+    assert!(starts.windows(2).all(|pair| pair[1] - pair[0] >= 4096), "{starts:?}");
+    // A container keeps its range over a restart, and gives it back when it is removed.
+    let own = start(ids[0]);
+    host.ok(["stop", "-t", "0", ids[0]]);
+    host.ok(["start", ids[0]]);
+    assert_eq!(start(ids[0]), own);
+    let mut remove = vec!["rm", "-f"];
+    remove.extend(&ids);
+    host.ok(remove);
+    let run = format!("run --rm --network none --userns auto:size=4096 {image} cat /proc/self/uid_map");
+    let map = host.ok(words(&run));
+    assert_eq!(map.split_whitespace().nth(1), Some(lowest.to_string().as_str()));
+    host.assert_clean(&before);
+}
+
+#[test]
+fn privileged_what_a_user_namespace_does_not_go_with_is_refused() {
+    let Some((host, image)) = machine() else { return };
+    for (flags, says) in [
+        ("--userns foo", "--userns: invalid USER mode"),
+        ("--userns keep-id", "keep-id is only supported in rootless mode"),
+        (
+            "--userns auto --privileged",
+            "privileged mode is incompatible with user namespaces",
+        ),
+        (
+            "--userns auto --network host",
+            "cannot share the host's network namespace",
+        ),
+        ("--userns auto --pid host", "cannot share the host PID namespace"),
+        ("--userns auto:size=4000000000", "invalid option of --userns"),
+        ("--userns auto:size=2147483647", "not enough unused IDs"),
+        (
+            "--uts host --hostname x",
+            "conflicting options: hostname and the UTS mode",
+        ),
+        ("--ipc container:nobody", "No such container: nobody"),
+        ("--pid container:nobody", "No such container: nobody"),
+    ] {
+        host.hull(words(&format!("run --rm {flags} {image} true")))
+            .fails(125)
+            .says(says);
+    }
+    assert_eq!(host.ok(["ps", "-aq"]), "");
+}
+
+#[test]
+fn privileged_another_containers_namespaces_are_joined() {
+    let Some((host, image)) = machine() else { return };
+    host.ok(words(&format!(
+        "run -d --name donor --ipc shareable -h given {image} sleep 1000"
+    )));
+    host.ok(words(&format!("run -d --name closed {image} sleep 1000")));
+    let script = "echo shared > /dev/shm/x; readlink /proc/self/ns/ipc";
+    let ipc = host.ok(shell(&format!("run --rm --ipc container:donor {image}"), script));
+    assert_eq!(
+        host.ok(shell("exec donor", "cat /dev/shm/x; readlink /proc/self/ns/ipc")),
+        format!("shared\n{ipc}")
+    );
+    host.hull(words(&format!("run --rm --ipc container:closed {image} true")))
+        .fails(125)
+        .says("non-shareable IPC (hint: use IpcMode:shareable for the donor container)");
+    assert_eq!(
+        host.ok(words(&format!("run --rm --network container:donor {image} hostname"))),
+        "given"
+    );
+    let seen = host.ok(words(&format!("run --rm --pid container:donor {image} ps")));
+    assert!(seen.contains("sleep 1000"), "{seen}");
+    for (flags, says) in [
+        ("-h x", "conflicting options: hostname and the network mode"),
+        ("--dns 1.1.1.1", "conflicting options: dns and the network mode"),
+        (
+            "--add-host a:1.1.1.1",
+            "conflicting options: custom host-to-IP mapping and the network mode",
+        ),
+        (
+            "-p 80",
+            "conflicting options: port publishing and the container type network mode",
+        ),
+        (
+            "--expose 80",
+            "conflicting options: port exposing and the container type network mode",
+        ),
+    ] {
+        let run = format!("run --rm --network container:donor {flags} {image} true");
+        host.hull(words(&run)).fails(125).says(says);
+    }
+    host.ok(["rm", "-f", "donor", "closed"]);
+}
+
+#[test]
+fn privileged_init_reaps_a_thousand_orphans_and_passes_signals_on() {
+    let Some((host, image)) = machine() else { return };
+    let script = "trap 'echo got; exit 7' TERM; i=0; while [ $i -lt 1000 ]; do (true &); i=$((i+1)); done; \
+                  echo made; while :; do sleep 0.1; done";
+    host.ok(shell(
+        &format!("run -d --name many --init --network none {image}"),
+        script,
+    ));
+    hull_testkit::wait::until("the orphans are made", || {
+        host.ok(["logs", "many"]).contains("made").then_some(())
+    });
+    let count = || {
+        host.ok(shell(
+            "exec many",
+            "cat /proc/[0-9]*/stat 2>/dev/null | grep -c ') Z '; true",
+        ))
+    };
+    hull_testkit::wait::until("the orphans are reaped", || (count() == "0").then_some(()));
+    host.ok(["stop", "many"]);
+    assert_eq!(host.ok(["inspect", "-f", "{{.State.ExitCode}}", "many"]), "7");
+    assert!(host.ok(["logs", "many"]).ends_with("got"));
+    host.ok(["rm", "many"]);
+    // Without it, and with a signal of its own to stop it.
+    let script = "trap 'exit 9' USR1; while :; do sleep 0.1; done";
+    host.ok(shell(
+        &format!("run -d --name own --stop-signal USR1 --network none {image}"),
+        script,
+    ));
+    host.ok(["stop", "own"]);
+    assert_eq!(host.ok(["inspect", "-f", "{{.State.ExitCode}}", "own"]), "9");
+    host.ok(["rm", "own"]);
+}
