@@ -48,4 +48,5 @@ pub use stop::stop;
 pub use update::{UpdateRequest, update};
 pub use wait::wait;
 
+pub(crate) use describe::LOG_DRIVERS;
 pub(crate) use size::tree as tree_size;

@@ -32,6 +32,14 @@ pub enum Error {
         /// The kernel's word.
         errno: Errno,
     },
+    /// Whoever is to take the container's log is not there.
+    #[error("failed to initialize logging driver: {target}: {}", hull_runtime::describe(*.errno))]
+    Log {
+        /// Who it is.
+        target: String,
+        /// The kernel's word.
+        errno: Errno,
+    },
     /// The monitor ended before it said whether the container runs.
     #[error("the container's monitor was killed before the container ran")]
     MonitorDied,
@@ -53,6 +61,7 @@ impl Error {
                 Errno::NOENT => ErrorKind::NotFound,
                 _ => ErrorKind::Internal,
             },
+            Self::Log { .. } => ErrorKind::Unavailable,
             Self::MonitorDied => ErrorKind::Internal,
             Self::Start(failure) => failure.kind,
         }

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use hull_network::EndpointRequest;
 use hull_runtime::{Container, cgroup};
 
+use crate::log::LogPlan;
+
 /// What a monitor starts and looks after.
 #[derive(Debug)]
 pub struct Launch {
@@ -73,20 +75,4 @@ pub struct Places {
     pub name: PathBuf,
     /// The lock, held.
     pub lock: File,
-}
-
-/// What becomes of the output.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogPlan {
-    /// It is only shown to clients.
-    None,
-    /// Docker's `json-file`.
-    JsonFile {
-        /// The file.
-        path: PathBuf,
-        /// Bytes of one file; `None` for no limit.
-        max_size: Option<u64>,
-        /// Files in all, at least 1.
-        max_files: u32,
-    },
 }

@@ -26,6 +26,7 @@ mod supervise;
 mod teardown;
 
 pub use error::{Error, Result};
-pub use launch::{BridgePlan, Launch, LogPlan, NetworkPlan, Places};
+pub use launch::{BridgePlan, Launch, NetworkPlan, Places};
+pub use log::{JournaldPlan, LogFile, LogForm, LogPlan, LogTarget, Origin, SyslogAddress, SyslogFormat, SyslogPlan};
 pub use supervise::{Failure, spawn};
 pub use teardown::{Remains, keep_at_end, note_cgroups, purge, remove_files, teardown, write_state};

@@ -58,12 +58,19 @@ impl Relay {
         let mut input = Input::default();
         let mut settled = false;
         loop {
-            let Some(ready) = self.wait(&input, (!settled).then_some(&SHORT))? else {
-                // It lives for a while: give back what was only needed to start it.
-                hull_sys::memory::settle();
-                settled = true;
+            let log_patience = self.log.patience();
+            let patience = if settled { log_patience.as_ref() } else { Some(&SHORT) };
+            let Some(ready) = self.wait(&input, patience)? else {
+                if !settled {
+                    // It lives for a while: give back what was only needed to start it.
+                    self.log.rest();
+                    hull_sys::memory::settle();
+                    settled = true;
+                }
+                self.log.pump();
                 continue;
             };
+            self.log.pump();
             if ready.listener {
                 self.accept();
             }
@@ -88,8 +95,8 @@ impl Relay {
 
     /// Waits for something to do; `None` where nothing came up for `patience`.
     fn wait(&self, input: &Input, patience: Option<&Timespec>) -> Result<Option<Ready>> {
-        let congested = self.clients.iter().any(|c| c.behind() > BEHIND_MAX);
-        let mut fds = Vec::with_capacity(5 + self.clients.len());
+        let congested = self.log.is_congested() || self.clients.iter().any(|c| c.behind() > BEHIND_MAX);
+        let mut fds = Vec::with_capacity(6 + self.clients.len());
         fds.push(PollFd::new(&self.init, PollFlags::IN));
         fds.push(PollFd::new(&self.listener, PollFlags::IN));
         let mut outputs = [None; 2];
@@ -121,6 +128,10 @@ impl Relay {
             }
             fds.push(PollFd::new(&client.stream, wanted));
         }
+        let clients = first_client..fds.len();
+        if let Some(target) = self.log.waits_for() {
+            fds.push(PollFd::from_borrowed_fd(target, PollFlags::OUT));
+        }
         match poll(&mut fds, patience) {
             Ok(0) if patience.is_some() => return Ok(None),
             Ok(_) | Err(Errno::INTR) => {}
@@ -136,7 +147,7 @@ impl Relay {
             init: is_ready(0),
             listener: is_ready(1),
             outputs: outputs.map(|at| at.is_some_and(is_ready)),
-            clients: (first_client..fds.len()).map(is_ready).collect(),
+            clients: clients.map(is_ready).collect(),
         }))
     }
 

@@ -44,5 +44,6 @@ mod url;
 pub use client::Client;
 pub use credentials::Credentials;
 pub use error::{Cause, Error};
+pub use names::lookup;
 pub use pull::{PullOptions, Pulled, pull, pull_first};
 pub use settings::Settings;

@@ -34,6 +34,18 @@ pub(crate) struct Unresolved {
 /// Addresses that ureq takes at the most.
 const ADDRESSES_MAX: usize = 16;
 
+/// The addresses of a host.
+///
+/// # Errors
+/// If there is no such host, or nobody says whether there is.
+pub fn lookup(host: &str) -> std::io::Result<Vec<IpAddr>> {
+    let found = Names::system(Duration::from_secs(10)).lookup(host);
+    found.map_err(|e| match e {
+        ureq::Error::HostNotFound => std::io::Error::new(std::io::ErrorKind::NotFound, "no such host"),
+        other => std::io::Error::other(other),
+    })
+}
+
 impl Names {
     pub(crate) fn system(timeout: Duration) -> Self {
         Self {

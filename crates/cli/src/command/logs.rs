@@ -1,8 +1,11 @@
 //! `logs`.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use hull_engine::container::{self, LogsRequest, logs::Stream};
+use hull_engine::container::logs::{Entry, Flaws, Stream, Told};
+use hull_engine::container::{self, LogsRequest};
 use hull_engine::moment;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -37,9 +40,8 @@ pub(crate) const COMMAND: Command = Command {
 };
 
 fn run(args: &Matches, ctx: &Context) -> Outcome {
-    let follow = args.on("follow");
     let request = LogsRequest {
-        follow,
+        follow: args.on("follow"),
         // Docker reads anything that is no number as `all`.
         tail: args.value("tail").and_then(|text| text.parse().ok()),
         since: time(args, "since")?,
@@ -47,21 +49,38 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
         stdout: true,
         stderr: true,
     };
-    let (timestamps, details) = (args.on("timestamps"), args.on("details"));
-    let mut printer = Printer::new(io::stdout().lock(), io::stderr().lock(), follow);
+    let mut printer = Printer::new(io::stdout().lock(), io::stderr().lock());
+    printer.timestamps = args.on("timestamps");
+    printer.details = args.on("details");
+    widen(io::stdout().as_fd());
     let mut failed = None;
-    container::logs(&ctx.engine(), args.arg(), &request, &mut |entry| {
-        let printed = printer.print(entry.stream, &entry.text(timestamps, details));
+    let flaws = container::logs(&ctx.engine(), args.arg(), &request, &mut |told| {
+        let printed = match told {
+            Told::Entry(entry) => printer.print(entry),
+            Told::Pause => printer.flush(),
+        };
         failed = printed.err();
-        failed.is_none()
-    })?;
-    match failed {
-        Some(e) => Err(e.into()),
-        None => {
-            printer.out.flush()?;
+        match failed {
+            None => ControlFlow::Continue(()),
+            Some(_) => ControlFlow::Break(()),
+        }
+    });
+    // What there was before an error is worth showing.
+    let flushed = printer.flush();
+    let flaws = flaws?;
+    match failed.map_or(flushed, Err) {
+        // Docker's client, too, falls silent when nobody reads any more.
+        Err(e) => Err(e.into()),
+        Ok(()) => {
+            printer.warn(flaws)?;
             Ok(0)
         }
     }
+}
+
+/// Makes a pipe take more at once: whoever reads it is woken less often. A pipe that cannot be made larger is as good.
+fn widen(out: BorrowedFd<'_>) {
+    let _ = rustix::pipe::fcntl_setpipe_size(out, 1 << 20);
 }
 
 fn time(args: &Matches, flag: &str) -> Result<Option<Timestamp>> {
@@ -77,34 +96,70 @@ fn time(args: &Matches, flag: &str) -> Result<Option<Timestamp>> {
         })
 }
 
-/// Writes each stream to where it belongs. Standard output is buffered; it is written before anything goes to standard
-/// error, so that both keep their order where they are the same file.
-struct Printer<O: Write, E> {
-    out: BufWriter<O>,
+/// Bytes that are written at once.
+const BATCH: usize = 128 << 10;
+
+/// Writes each stream to where it belongs. What is of one stream is written together, before anything goes to the other,
+/// so that both keep their order where they are the same file.
+struct Printer<O, E> {
+    out: O,
     err: E,
-    at_once: bool,
+    timestamps: bool,
+    details: bool,
+    /// What is not written yet, and whose it is.
+    pending: Vec<u8>,
+    stream: Stream,
 }
 
 impl<O: Write, E: Write> Printer<O, E> {
-    fn new(out: O, err: E, at_once: bool) -> Self {
+    fn new(out: O, err: E) -> Self {
         Self {
-            out: BufWriter::with_capacity(64 << 10, out),
+            out,
             err,
-            at_once,
+            timestamps: false,
+            details: false,
+            pending: Vec::new(),
+            stream: Stream::Stdout,
         }
     }
 
-    fn print(&mut self, stream: Stream, text: &str) -> io::Result<()> {
-        match stream {
-            Stream::Stdout => {
-                self.out.write_all(text.as_bytes())?;
-                if self.at_once { self.out.flush() } else { Ok(()) }
-            }
-            Stream::Stderr => {
-                self.out.flush()?;
-                self.err.write_all(text.as_bytes())
-            }
+    #[inline]
+    fn print(&mut self, entry: &Entry<'_>) -> io::Result<()> {
+        if self.stream != entry.stream || self.pending.len() >= BATCH {
+            self.flush()?;
+            self.stream = entry.stream;
         }
+        entry.write(self.timestamps, self.details, &mut self.pending);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let pending = &self.pending;
+        let written = match self.stream {
+            Stream::Stdout => self.out.write_all(pending).and_then(|()| self.out.flush()),
+            Stream::Stderr => self.err.write_all(pending),
+        };
+        self.pending.clear();
+        written
+    }
+
+    /// Says what was wrong with the log.
+    fn warn(&mut self, flaws: Flaws) -> io::Result<()> {
+        if flaws.damaged > 0 {
+            let places = if flaws.damaged == 1 { "place" } else { "places" };
+            writeln!(
+                self.err,
+                "warning: the log is damaged in {} {places}: what was there is left out",
+                flaws.damaged
+            )?;
+        }
+        if flaws.overtaken {
+            writeln!(
+                self.err,
+                "warning: lines were rotated away before they could be read: the log grows faster than it is read"
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -112,6 +167,8 @@ impl<O: Write, E: Write> Printer<O, E> {
 mod tests {
     use std::cell::RefCell;
     use std::rc::Rc;
+
+    use hull_engine::container::logs::Time;
 
     use super::*;
 
@@ -132,20 +189,22 @@ mod tests {
 
     #[test]
     fn streams_keep_their_order() {
-        for (at_once, expected) in [(false, "oabecodd"), (true, "oaobecodod")] {
-            let all = Rc::new(RefCell::new(String::new()));
-            let mut printer = Printer::new(Both(all.clone(), 'o'), Both(all.clone(), 'e'), at_once);
-            for (stream, text) in [
-                (Stream::Stdout, "a"),
-                (Stream::Stdout, "b"),
-                (Stream::Stderr, "c"),
-                (Stream::Stdout, "d"),
-                (Stream::Stdout, "d"),
-            ] {
-                printer.print(stream, text).unwrap();
-            }
-            printer.out.flush().unwrap();
-            assert_eq!(all.borrow().as_str(), expected);
+        let all = Rc::new(RefCell::new(String::new()));
+        let mut printer = Printer::new(Both(all.clone(), 'o'), Both(all.clone(), 'e'));
+        for (stream, text) in [
+            (Stream::Stdout, "a"),
+            (Stream::Stdout, "b"),
+            (Stream::Stderr, "c"),
+            (Stream::Stdout, "d"),
+            (Stream::Stdout, "d"),
+        ] {
+            printer
+                .print(&Entry::new(stream, text.as_bytes(), Time::Digits(b"0")))
+                .unwrap();
         }
+        assert_eq!(all.borrow().as_str(), "oabec");
+        printer.flush().unwrap();
+        printer.warn(Flaws::default()).unwrap();
+        assert_eq!(all.borrow().as_str(), "oabecodd");
     }
 }

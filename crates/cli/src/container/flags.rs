@@ -121,8 +121,8 @@ const SHARED: [Flag; 100] = [
     Flag::list("link")
         .refused("links are a relic of Docker's first networks; use a network of your own when hull has them"),
     Flag::list("link-local-ip").refused(NO_USER_NETWORKS),
-    Flag::string("log-driver").help("Where output is logged: json-file (default) or none"),
-    Flag::list("log-opt").help("Option of the log driver: max-size or max-file"),
+    Flag::string("log-driver").help("Logging driver for the container"),
+    Flag::list("log-opt").help("Log driver options"),
     Flag::string("mac-address").refused("addresses of your own choice come in a later version"),
     Flag::bytes("memory").short('m').help("Limit of memory"),
     Flag::bytes("memory-reservation").help("Memory that it keeps when the host runs short"),

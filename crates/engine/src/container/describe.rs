@@ -2,6 +2,7 @@
 
 mod devices;
 mod files;
+mod log;
 mod process;
 mod resources;
 mod spaces;
@@ -9,7 +10,7 @@ mod tree;
 
 use std::path::Path;
 
-use hull_monitor::{BridgePlan, LogPlan, NetworkPlan};
+use hull_monitor::{BridgePlan, NetworkPlan};
 use hull_network::{EndpointRequest, Mode};
 use hull_runtime::cgroup;
 use hull_runtime::container::Container;
@@ -19,16 +20,13 @@ use super::{find, userns};
 use crate::{Engine, Error, Result};
 
 pub(crate) use files::write as write_files;
+pub(crate) use log::{DRIVERS as LOG_DRIVERS, log};
+pub(in crate::container) use log::{attributes as log_attributes, readable as readable_log, wish as log_wish};
 pub(crate) use process::{Exec, exec as exec_process};
 pub(in crate::container) use resources::{check as check_limits, of as resources};
 use spaces::Spaces;
 pub(crate) use spaces::conflicts;
 pub(in crate::container) use tree::protection;
-
-/// Docker's bounds of a log unless told otherwise: none. Ours are three files of ten megabytes, so that no container
-/// fills the disk.
-const LOG_SIZE: u64 = 10 * 1000 * 1000;
-const LOG_FILES: u32 = 3;
 
 /// The host name of a container that was given none: the beginning of its ID, or that of whom it shares it with.
 pub(crate) fn default_hostname(engine: &Engine, id: &str, host: &HostConfig) -> String {
@@ -80,7 +78,7 @@ pub(crate) fn check(engine: &Engine, record: &Record) -> Result<Vec<String>> {
             host.runtime
         )));
     }
-    log(engine, record)?;
+    log::check_log(engine, record)?;
     if let Some(signal) = &record.config.stop_signal {
         super::kill::parse(signal)?;
     }
@@ -185,67 +183,4 @@ pub(crate) fn network(engine: &Engine, record: &Record) -> Result<NetworkPlan> {
             })))
         }
     }
-}
-
-/// The container's log.
-pub(crate) fn log(engine: &Engine, record: &Record) -> Result<LogPlan> {
-    let own = &record.host_config.log_config;
-    let default = &engine.config()?.log;
-    let (driver, options) = if own.driver.is_empty() && own.config.is_empty() {
-        (default.driver.as_str(), &default.options)
-    } else if own.driver.is_empty() {
-        (default.driver.as_str(), &own.config)
-    } else {
-        (own.driver.as_str(), &own.config)
-    };
-    match driver {
-        "none" => Ok(LogPlan::None),
-        "" | "json-file" => {
-            let mut max_size = Some(LOG_SIZE);
-            let mut max_files = LOG_FILES;
-            for (key, value) in options {
-                match key.as_str() {
-                    "max-size" => max_size = log_size(value)?,
-                    "max-file" => {
-                        max_files = value.parse().ok().filter(|n| *n > 0).ok_or_else(|| {
-                            Error::Invalid(format!("invalid value for max-file: {value}: it must be at least 1"))
-                        })?;
-                    }
-                    other => {
-                        return Err(Error::Invalid(format!(
-                            "unknown log opt '{other}' for json-file log driver"
-                        )));
-                    }
-                }
-            }
-            let path = engine.container_dir(&record.id).join(format!("{}-json.log", record.id));
-            Ok(LogPlan::JsonFile {
-                path,
-                max_size,
-                max_files,
-            })
-        }
-        other => Err(Error::Unsupported(format!(
-            "log driver `{other}` is not there yet: use json-file or none"
-        ))),
-    }
-}
-
-/// `10m`, `1g`, `500k` or bytes; -1 for no limit. As Docker reads it, a thousand is 1024.
-fn log_size(text: &str) -> Result<Option<u64>> {
-    if text == "-1" {
-        return Ok(None);
-    }
-    let bad = || Error::Invalid(format!("invalid value for max-size: {text}"));
-    let lower = text.trim().to_ascii_lowercase();
-    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor: u64 = match &lower[digits.len()..] {
-        "" | "b" => 1,
-        "k" | "kb" | "kib" => 1 << 10,
-        "m" | "mb" | "mib" => 1 << 20,
-        "g" | "gb" | "gib" => 1 << 30,
-        _ => return Err(bad()),
-    };
-    let number: u64 = digits.trim().parse().map_err(|_| bad())?;
-    number.checked_mul(factor).filter(|n| *n > 0).map(Some).ok_or_else(bad)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hull_monitor::LogForm;
 use hull_spec::container::{Config, EndpointSettings, HostConfig, LiveState, MountPoint, PortBinding, Record, Status};
 use hull_store::{Access, snapshot};
 use serde::Serialize;
@@ -183,14 +184,13 @@ pub fn inspect(engine: &Engine, name: &str, with_size: bool) -> Result<Inspect> 
         true => engine.container_run(&record.id).join(file).display().to_string(),
         false => String::new(),
     };
-    let logs = started && matches!(record.host_config.log_config.driver.as_str(), "" | "json-file");
-    let log = engine.container_dir(&record.id).join(format!("{}-json.log", record.id));
+    let log = describe::readable_log(engine, &record)?.filter(|(_, form)| started && *form == LogForm::JsonFile);
     Ok(Inspect {
         state: state(&look),
         resolv_conf_path: run_file("resolv.conf"),
         hostname_path: run_file("hostname"),
         hosts_path: run_file("hosts"),
-        log_path: if logs { log.display().to_string() } else { String::new() },
+        log_path: log.map(|(path, _)| path.display().to_string()).unwrap_or_default(),
         path,
         args,
         restart_count: 0,

@@ -1,28 +1,28 @@
-//! `logs`: what a container wrote, from its json-file log.
+//! `logs`: what a container wrote, from its log's files.
 //!
-//! The log is `ID-json.log`, and below it the files that were rotated away: `.1` is the newest of them. The files are
-//! opened before the first is read, so that a rotation meanwhile neither loses nor repeats a line.
+//! The newest file is `ID-json.log` or `ID-local.log`; what was rotated away from it ends with `.1`, `.2` and so on, and
+//! may be compressed. All files are opened before the first is read, so that a rotation meanwhile neither loses nor
+//! repeats a line. Nothing is read whole: a log of many gigabytes costs as much memory as one of a few lines.
 
 mod entry;
+mod files;
 mod follow;
+mod json;
+mod local;
+mod scan;
 mod tail;
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
-use hull_spec::container::Record;
 use jiff::Timestamp;
 
-use super::{find, status};
+use super::{describe, find, status};
 use crate::{Engine, Error, Result};
 
-pub use entry::{Entry, Stream};
-
-/// The longest line of a log that is read, in bytes. The monitor writes entries of 16 KiB, which JSON makes at most six
-/// times as long.
-const LINE_MAX: u64 = 1 << 20;
+pub use entry::{Entry, Stream, Time};
+use files::Log;
+use scan::Scanner;
 
 /// What of a log is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,223 +54,129 @@ impl Default for LogsRequest {
     }
 }
 
-/// Gives the entries of a container's log to `sink`, oldest first, until there are no more or `sink` returns `false`.
+/// What was wrong with a log that was read all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flaws {
+    /// Places where there was something else than an entry: it was passed over.
+    pub damaged: u64,
+    /// Whether files were rotated away before they were followed to their end.
+    pub overtaken: bool,
+}
+
+/// What [`logs`] tells of.
+#[derive(Clone, Copy, Debug)]
+pub enum Told<'a> {
+    /// An entry.
+    Entry(&'a Entry<'a>),
+    /// All that there was is told, and more is waited for.
+    Pause,
+}
+
+/// Gives the entries of a container's log to `sink`, oldest first, until there are no more or `sink` breaks.
 ///
 /// # Errors
 /// If there is no such container, its log driver keeps nothing that can be read, or the log cannot be read.
-pub fn logs(engine: &Engine, name: &str, request: &LogsRequest, sink: &mut dyn FnMut(&Entry) -> bool) -> Result<()> {
+pub fn logs<S>(engine: &Engine, name: &str, request: &LogsRequest, sink: &mut S) -> Result<Flaws>
+where
+    S: FnMut(Told<'_>) -> ControlFlow<()>,
+{
     let record = find(engine, name)?;
-    if !matches!(record.host_config.log_config.driver.as_str(), "" | "json-file") {
+    let Some((path, form)) = describe::readable_log(engine, &record)? else {
         return Err(Error::LogDriver {
-            driver: record.host_config.log_config.driver.clone(),
+            driver: describe::log_wish(engine, &record)?.0,
         });
-    }
-    let log = Log::new(engine, &record);
+    };
+    let log = Log::new(path, form);
     // A container that never ran has nothing to follow, and Docker does not wait for it to start.
     let follower = match request.follow && status::derive(engine, &record)?.live.is_some() {
         // The watch begins before the files are opened: what is written in between wakes it.
-        true => Some(follow::Follower::new(engine, &log)?),
+        true => Some(follow::Follower::new(engine, &record.id, &log)?),
         false => None,
     };
-    let mut filter = Filter { request, sink };
+    let attributes = match form {
+        hull_monitor::LogForm::JsonFile => BTreeMap::new(),
+        hull_monitor::LogForm::Local => describe::log_attributes(engine, &record)?,
+    };
+    let mut filter = Filter::new(request, &attributes, sink);
     let mut files = log.open()?;
-    if let Some(lines) = request.tail {
-        tail::seek(&log, &mut files, lines)?;
-    } else if let Some(since) = request.since {
-        files.retain(|file| !file.is_older(since));
-    }
+    let skip = match request.tail {
+        Some(lines) => tail::seek(&log, &mut files, lines)?,
+        None => 0,
+    };
+    filter.skip = skip;
     let mut current = None;
     for file in files {
-        let mut reader = LineReader::new(file);
-        if reader.drain(&log, &mut filter)?.is_break() {
-            return Ok(());
+        if let Some(scanner) = &mut current {
+            Scanner::finish(scanner, &mut filter);
         }
-        current = Some(reader);
-    }
-    match follower {
-        Some(follower) => follower.run(engine, &log, current, &mut filter),
-        None => Ok(()),
-    }
-}
-
-/// Where a container's log is.
-#[derive(Debug)]
-struct Log {
-    id: String,
-    dir: PathBuf,
-    file: String,
-}
-
-impl Log {
-    fn new(engine: &Engine, record: &Record) -> Self {
-        Self {
-            id: record.id.clone(),
-            dir: engine.container_dir(&record.id),
-            file: format!("{}-json.log", record.id),
+        let mut scanner = Scanner::new(&log, file)?;
+        if scanner.drain(&mut filter)?.is_break() {
+            return Ok(filter.flaws);
         }
+        current = Some(scanner);
     }
-
-    fn path(&self, rotation: u32) -> PathBuf {
-        match rotation {
-            0 => self.dir.join(&self.file),
-            n => self.dir.join(format!("{}.{n}", self.file)),
-        }
+    if let Some(follower) = follower {
+        follower.run(engine, &log, current, &mut filter)?;
     }
-
-    fn read_error(&self, source: std::io::Error) -> Error {
-        Error::Read {
-            path: self.path(0),
-            source,
-        }
-    }
-
-    /// Opens the file of one rotation; `None` where there is none.
-    fn open_one(&self, rotation: u32) -> Result<Option<LogFile>> {
-        let path = self.path(rotation);
-        let read = |source| Error::Read {
-            path: path.clone(),
-            source,
-        };
-        match File::open(&path) {
-            Ok(file) => Ok(Some(LogFile {
-                inode: file.metadata().map_err(read)?.ino(),
-                file,
-            })),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(read(e)),
-        }
-    }
-
-    /// Opens all files of the log, oldest first.
-    fn open(&self) -> Result<Vec<LogFile>> {
-        self.open_after(None)
-    }
-
-    /// Opens the files that are newer than the one with this inode, oldest first; all, where it is gone.
-    ///
-    /// A rotation renames from the oldest to the newest, so a walk from the newest to the oldest may meet a file twice,
-    /// under two names, and never misses one: the second meeting is left out. A walk in which the newest has changed
-    /// is done again.
-    fn open_after(&self, inode: Option<u64>) -> Result<Vec<LogFile>> {
-        loop {
-            let mut files: Vec<LogFile> = Vec::new();
-            for rotation in 0.. {
-                match self.open_one(rotation)? {
-                    Some(file) if Some(file.inode) == inode => break,
-                    Some(file) if files.iter().any(|f| f.inode == file.inode) => {}
-                    Some(file) => files.push(file),
-                    // Between two renames of a rotation there may be no newest file.
-                    None if rotation == 0 => {}
-                    None => break,
-                }
-            }
-            let newest = self.open_one(0)?.map(|file| file.inode);
-            let seen = files.first().map(|file| file.inode);
-            if newest.is_none() || newest == seen || newest == inode {
-                files.reverse();
-                return Ok(files);
-            }
-        }
-    }
-}
-
-/// An open file of a log.
-#[derive(Debug)]
-struct LogFile {
-    file: File,
-    inode: u64,
-}
-
-impl LogFile {
-    /// Whether nothing was written to it since `moment`.
-    fn is_older(&self, moment: Timestamp) -> bool {
-        self.file.metadata().is_ok_and(|m| {
-            let nanos = i32::try_from(m.mtime_nsec()).unwrap_or(0);
-            Timestamp::new(m.mtime(), nanos).is_ok_and(|written| written < moment)
-        })
-    }
-}
-
-/// Reads whole lines of one file; a line that is still being written stays for the next time.
-#[derive(Debug)]
-struct LineReader {
-    inode: u64,
-    file: BufReader<File>,
-    line: Vec<u8>,
-}
-
-impl LineReader {
-    fn new(file: LogFile) -> Self {
-        Self {
-            inode: file.inode,
-            file: BufReader::with_capacity(64 << 10, file.file),
-            line: Vec::new(),
-        }
-    }
-
-    /// Gives all whole lines to the filter.
-    fn drain(&mut self, log: &Log, filter: &mut Filter<'_>) -> Result<std::ops::ControlFlow<()>> {
-        loop {
-            let room = LINE_MAX.saturating_sub(self.line.len() as u64);
-            (&mut self.file)
-                .take(room)
-                .read_until(b'\n', &mut self.line)
-                .map_err(|e| log.read_error(e))?;
-            if self.line.last() != Some(&b'\n') {
-                if self.line.len() as u64 >= LINE_MAX {
-                    // No entry is so long: what is left of it is skipped as a line of its own.
-                    self.line.clear();
-                    continue;
-                }
-                return Ok(std::ops::ControlFlow::Continue(()));
-            }
-            if let Some(entry) = Entry::read(&self.line)
-                && filter.give(&entry).is_break()
-            {
-                return Ok(std::ops::ControlFlow::Break(()));
-            }
-            self.line.clear();
-        }
-    }
-
-    /// Starts again where a file was cut short under us (`truncate -s0`, as people do to logs).
-    fn rewind_if_cut(&mut self) -> std::io::Result<()> {
-        let at = self.file.stream_position()?;
-        if self.file.get_ref().metadata()?.len() < at {
-            self.file.seek(SeekFrom::Start(0))?;
-            self.line.clear();
-        }
-        Ok(())
-    }
+    Ok(filter.flaws)
 }
 
 /// Passes on what is wanted.
-struct Filter<'a> {
+struct Filter<'a, S> {
     request: &'a LogsRequest,
-    sink: &'a mut dyn FnMut(&Entry) -> bool,
+    /// Bounds in nanoseconds since 1970.
+    since: Option<i64>,
+    until: Option<i64>,
+    /// What every entry has.
+    attributes: &'a BTreeMap<String, String>,
+    /// Entries that are still to be passed over.
+    skip: u64,
+    flaws: Flaws,
+    sink: &'a mut S,
 }
 
-impl Filter<'_> {
-    fn give(&mut self, entry: &Entry) -> std::ops::ControlFlow<()> {
-        use std::ops::ControlFlow::{Break, Continue};
+impl<'a, S: FnMut(Told<'_>) -> ControlFlow<()>> Filter<'a, S> {
+    fn new(request: &'a LogsRequest, attributes: &'a BTreeMap<String, String>, sink: &'a mut S) -> Self {
+        let nanos = |time: Timestamp| i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX);
+        Self {
+            request,
+            since: request.since.map(nanos),
+            until: request.until.map(nanos),
+            attributes,
+            skip: 0,
+            flaws: Flaws::default(),
+            sink,
+        }
+    }
+
+    #[inline]
+    fn give(&mut self, entry: Entry<'_>) -> ControlFlow<()> {
+        if self.skip > 0 {
+            self.skip -= 1;
+            return ControlFlow::Continue(());
+        }
         let wanted = match entry.stream {
             Stream::Stdout => self.request.stdout,
             Stream::Stderr => self.request.stderr,
         };
         if !wanted {
-            return Continue(());
+            return ControlFlow::Continue(());
         }
-        if self.request.since.is_some() || self.request.until.is_some() {
-            let Some(time) = crate::elapsed::moment(&entry.time) else {
-                return Continue(());
+        // A clock may have jumped, so that what comes behind an entry of the future may be of the past.
+        if self.since.is_some() || self.until.is_some() {
+            let Some(time) = entry.time.nanos() else {
+                return ControlFlow::Continue(());
             };
-            if self.request.since.is_some_and(|since| time < since) {
-                return Continue(());
-            }
-            if self.request.until.is_some_and(|until| time > until) {
-                return Break(());
+            if self.since.is_some_and(|since| time < since) || self.until.is_some_and(|until| time > until) {
+                return ControlFlow::Continue(());
             }
         }
-        if (self.sink)(entry) { Continue(()) } else { Break(()) }
+        if self.attributes.is_empty() {
+            return (self.sink)(Told::Entry(&entry));
+        }
+        (self.sink)(Told::Entry(&Entry {
+            attributes: entry::Attributes::Read(self.attributes),
+            ..entry
+        }))
     }
 }

@@ -138,7 +138,8 @@ fn end(engine: &Engine, id: &str, live: Option<&LiveState>) -> Result<LastExit> 
         return Ok(exit);
     }
     // The last thing that is known of it is when it last wrote to its log or its files.
-    let last = [dir.join(format!("{id}-json.log")), dir.join("upper"), dir.clone()]
+    let log = |form: &str| dir.join(format!("{id}-{form}.log"));
+    let last = [log("json"), log("local"), dir.join("upper"), dir.clone()]
         .iter()
         .filter_map(|path| fs::metadata(path).ok())
         .filter_map(|m| jiff::Timestamp::new(m.mtime(), i32::try_from(m.mtime_nsec()).ok()?).ok())

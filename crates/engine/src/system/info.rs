@@ -246,7 +246,11 @@ pub fn info(engine: &Engine) -> Result<Info> {
             volume: vec!["local"],
             network: vec!["bridge", "host", "null"],
             authorization: None,
-            log: vec!["json-file", "none"],
+            log: crate::container::LOG_DRIVERS
+                .iter()
+                .copied()
+                .filter(|d| *d != "none")
+                .collect(),
         },
         memory_limit: cgroups.memory,
         swap_limit: cgroups.swap,

@@ -1,10 +1,11 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use hull_engine::Error;
-use hull_engine::container::logs::Stream;
+use hull_engine::container::logs::{Stream, Told};
 use hull_engine::container::{LogsRequest, logs};
 
 use crate::fixture::Host;
@@ -37,9 +38,11 @@ fn rotate(host: &Host, id: &str, keep: u32) {
 
 fn text(host: &Host, name: &str, request: &LogsRequest) -> String {
     let mut out = String::new();
-    logs(&host.engine, name, request, &mut |entry| {
-        out.push_str(&entry.log);
-        true
+    logs(&host.engine, name, request, &mut |told| {
+        if let Told::Entry(entry) = told {
+            out.push_str(std::str::from_utf8(entry.text).unwrap());
+        }
+        ControlFlow::Continue(())
     })
     .unwrap();
     out
@@ -137,9 +140,14 @@ fn a_rotated_log_is_read_in_order() {
         assert_eq!(text(&host, "web", &request), expected, "{request:?}");
     }
     let mut seen = Vec::new();
-    logs(&host.engine, "web", &all, &mut |entry| {
-        seen.push(entry.stream);
-        seen.len() < 2
+    logs(&host.engine, "web", &all, &mut |told| {
+        if let Told::Entry(entry) = told {
+            seen.push(entry.stream);
+        }
+        match seen.len() {
+            2 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
     })
     .unwrap();
     assert_eq!(seen, [Stream::Stdout, Stream::Stderr]);
@@ -167,10 +175,15 @@ fn a_log_that_is_not_kept_cannot_be_read() {
         record.host_config.log_config.driver = "none".to_owned()
     });
     assert_eq!(text(&host, "made", &LogsRequest::default()), "");
-    let error = logs(&host.engine, "mute", &LogsRequest::default(), &mut |_| true).unwrap_err();
+    let error = logs(&host.engine, "mute", &LogsRequest::default(), &mut |_| {
+        ControlFlow::Continue(())
+    })
+    .unwrap_err();
     assert!(matches!(error, Error::LogDriver { .. }));
     assert!(matches!(
-        logs(&host.engine, "x", &LogsRequest::default(), &mut |_| true),
+        logs(&host.engine, "x", &LogsRequest::default(), &mut |_| {
+            ControlFlow::Continue(())
+        }),
         Err(Error::NoSuchContainer { .. })
     ));
 }
@@ -190,8 +203,14 @@ fn follow<'scope>(
     };
     scope.spawn(move || {
         let engine = hull_engine::Engine::open(&settings);
-        logs(&engine, "web", &request, &mut |entry| {
-            sender.send(entry.log.clone()).is_ok()
+        logs(&engine, "web", &request, &mut |told| {
+            let Told::Entry(entry) = told else {
+                return ControlFlow::Continue(());
+            };
+            match sender.send(String::from_utf8(entry.text.to_vec()).unwrap()) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
         })
         .unwrap();
     });

@@ -3,17 +3,28 @@
 use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
-use super::{Log, LogFile};
+use super::files::{Log, LogFile};
+use super::scan;
 use crate::Result;
 
 /// Bytes that are read at once, backwards.
 const BLOCK: usize = 64 << 10;
 
 /// Leaves only the last `lines` lines of `files` (oldest first) to be read: drops the files before them and seeks the
-/// first one that is left. A line that is still being written is not counted.
-pub(super) fn seek(log: &Log, files: &mut Vec<LogFile>, lines: u64) -> Result<()> {
+/// first one that is left. A line that is still being written is not counted. The result is how many entries of the first
+/// file are to be passed over all the same: a compressed file has no end to begin at.
+pub(super) fn seek(log: &Log, files: &mut Vec<LogFile>, lines: u64) -> Result<u64> {
     let mut left = lines;
     for at in (0..files.len()).rev() {
+        if files[at].compressed {
+            let entries = scan::count(log, &files[at])?;
+            if let Some(skip) = entries.checked_sub(left) {
+                files.drain(..at);
+                return Ok(skip);
+            }
+            left -= entries;
+            continue;
+        }
         let offset = start(&files[at], &mut left).map_err(|e| log.read_error(e))?;
         if let Some(offset) = offset {
             files[at]
@@ -21,10 +32,10 @@ pub(super) fn seek(log: &Log, files: &mut Vec<LogFile>, lines: u64) -> Result<()
                 .seek(SeekFrom::Start(offset))
                 .map_err(|e| log.read_error(e))?;
             files.drain(..at);
-            return Ok(());
+            return Ok(0);
         }
     }
-    Ok(())
+    Ok(0)
 }
 
 /// Where the last `left` lines of a file begin; `None` where it has fewer, which are taken off `left`.
@@ -37,7 +48,7 @@ fn start(file: &LogFile, left: &mut u64) -> std::io::Result<Option<u64>> {
         let size = BLOCK.min(usize::try_from(end).unwrap_or(BLOCK));
         let from = end - size as u64;
         file.file.read_exact_at(&mut block[..size], from)?;
-        for at in (0..size).rev().filter(|&at| block[at] == b'\n') {
+        for at in memchr::memrchr_iter(b'\n', &block[..size]) {
             if met_last {
                 *left -= 1;
             }
@@ -53,7 +64,6 @@ fn start(file: &LogFile, left: &mut u64) -> std::io::Result<Option<u64>> {
     }
     Ok((*left == 0).then_some(0))
 }
-
 #[cfg(test)]
 mod tests {
     use std::fs::File;
@@ -63,13 +73,14 @@ mod tests {
 
     fn log_of(contents: &[&str]) -> (tempfile::TempDir, Log, Vec<LogFile>) {
         let dir = tempfile::tempdir().unwrap();
-        let log = Log {
-            id: "x".to_owned(),
-            dir: dir.path().to_owned(),
-            file: "x-json.log".to_owned(),
-        };
+        let path = dir.path().join("x-json.log");
+        let log = Log::new(path.clone(), hull_monitor::LogForm::JsonFile);
         for (at, content) in contents.iter().rev().enumerate() {
-            let mut file = File::create(log.path(u32::try_from(at).unwrap())).unwrap();
+            let name = match at {
+                0 => path.clone(),
+                n => dir.path().join(format!("x-json.log.{n}")),
+            };
+            let mut file = File::create(name).unwrap();
             file.write_all(content.as_bytes()).unwrap();
         }
         let files = log.open().unwrap();
