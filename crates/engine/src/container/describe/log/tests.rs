@@ -6,20 +6,12 @@ use crate::Settings;
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 fn record(driver: &str, options: &[(&str, &str)]) -> Record {
-    let digest = hull_spec::Digest::sha256(&[7; 32]);
-    let mut record = Record {
-        id: ID.to_owned(),
-        name: "web".to_owned(),
-        created: String::new(),
-        image_id: digest.clone(),
-        manifest: digest,
-        layers: Vec::new(),
-        platform: String::new(),
-        config: Default::default(),
-        host_config: Default::default(),
-        networking_config: Default::default(),
-        mounts: Vec::new(),
-    };
+    let digest = hull_spec::Digest::sha256(&[7; 32]).to_string();
+    let mut record: Record = serde_json::from_value(serde_json::json!({
+        "Id": ID, "Name": "web", "Created": "", "ImageId": digest, "Manifest": digest, "Layers": [], "Platform": "",
+        "Config": {}, "HostConfig": {}, "NetworkingConfig": {}, "Mounts": [],
+    }))
+    .unwrap();
     record.config.image = "busybox".to_owned();
     record.config.env = vec!["Z=1".to_owned(), "PATH=/bin".to_owned(), "odd".to_owned()];
     record.config.cmd = Some(vec!["sh".to_owned(), "-c".to_owned()]);
