@@ -93,6 +93,7 @@ impl Context {
         if let Some(config) = given("config-file", env::HULL_CONFIG) {
             settings.config = absolute(config);
         }
+        settings.resident = true;
         Ok(Self {
             settings,
             docker_config: given("config", env::DOCKER_CONFIG).or_else(|| Some(env::HOME.path()?.join(".docker"))),

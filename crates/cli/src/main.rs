@@ -25,6 +25,7 @@ mod manual;
 mod oci_runtime;
 mod output;
 mod progress;
+mod resident;
 mod rootless;
 mod terminal;
 
@@ -48,6 +49,10 @@ fn main() -> ExitCode {
     }
     if program == hull_runtime::reaper::NAME && std::process::id() == 1 {
         return ExitCode::from(hull_runtime::reaper::main(args.collect(), env::all()));
+    }
+    if program == hull_monitor::resident::NAME {
+        let args: Vec<OsString> = args.collect();
+        return ExitCode::from(resident::run(&args));
     }
     if hello::is_called(Path::new(&program)) {
         return ExitCode::from(hello::main(args).unwrap_or_else(|failure| failure.report()));

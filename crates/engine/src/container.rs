@@ -43,7 +43,7 @@ pub use remove::{RemoveRequest, remove};
 pub use rename::rename;
 pub use restart::restart;
 pub use size::Sizes;
-pub use start::{StartRequest, Started, start};
+pub use start::{StartRequest, Started, relaunch, start};
 pub use stop::stop;
 pub use update::{UpdateRequest, update};
 pub use wait::wait;

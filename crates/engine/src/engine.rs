@@ -1,6 +1,7 @@
 //! Where the engine keeps things, and the handles that it opens once.
 
 use std::cell::OnceCell;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use hull_store::{Access, Store};
@@ -19,6 +20,8 @@ pub struct Settings {
     pub config: PathBuf,
     /// Whether this process has no privileges beyond its own user namespace.
     pub rootless: bool,
+    /// Whether this program, called as [`hull_monitor::resident::NAME`], goes on as a container's monitor.
+    pub resident: bool,
 }
 
 impl Settings {
@@ -30,6 +33,7 @@ impl Settings {
             run_root: "/run/hull".into(),
             config: "/etc/hull/config.toml".into(),
             rootless: false,
+            resident: false,
         }
     }
 
@@ -41,7 +45,25 @@ impl Settings {
             run_root: runtime_dir.join("hull"),
             config: config_home.join("hull/config.toml"),
             rootless: true,
+            resident: false,
         }
+    }
+}
+
+impl Settings {
+    /// The settings of the engine that started a monitor, from the arguments that the monitor was given.
+    #[must_use]
+    pub fn from_arguments(arguments: &[OsString]) -> Option<Self> {
+        let [root, run_root, config, rootless] = arguments else {
+            return None;
+        };
+        Some(Self {
+            root: root.into(),
+            run_root: run_root.into(),
+            config: config.into(),
+            rootless: rootless == "rootless",
+            resident: true,
+        })
     }
 }
 
@@ -54,6 +76,7 @@ pub struct Engine {
     pub run: PathBuf,
     /// Whether this is a normal user's engine.
     pub rootless: bool,
+    resident: bool,
     config_path: PathBuf,
     config: OnceCell<Config>,
     reader: OnceCell<Store>,
@@ -68,11 +91,21 @@ impl Engine {
             data: settings.root.clone(),
             run: settings.run_root.clone(),
             rootless: settings.rootless,
+            resident: settings.resident,
             config_path: settings.config.clone(),
             config: OnceCell::new(),
             reader: OnceCell::new(),
             writer: OnceCell::new(),
         }
+    }
+
+    /// What this program takes to work in the same places as this engine: the roots, the configuration file, and whether it
+    /// is a normal user's. [`Settings::from_arguments`] reads them.
+    pub(crate) fn resident_arguments(&self) -> Option<Vec<OsString>> {
+        let rootless = if self.rootless { "rootless" } else { "rootful" };
+        let paths = [&self.data, &self.run, &self.config_path].map(|path| path.clone().into_os_string());
+        self.resident
+            .then(|| paths.into_iter().chain([rootless.into()]).collect())
     }
 
     /// The configuration file, read at first use.

@@ -36,6 +36,19 @@ impl Client {
         })
     }
 
+    /// A client that another program image of this monitor had: what waits for it, and what of its words was not whole yet.
+    pub(crate) fn resume(stream: UnixStream, queue: Vec<u8>, heard: &[u8]) -> std::io::Result<Self> {
+        let mut client = Self::new(stream)?;
+        client.queue = queue.into();
+        client.reader.push(heard);
+        Ok(client)
+    }
+
+    /// What waits for the client, and what of its words is not whole yet.
+    pub(crate) fn pending(&self) -> (Vec<u8>, Vec<u8>) {
+        (self.queue.iter().copied().collect(), self.reader.rest().to_vec())
+    }
+
     /// Bytes that wait for the client to read.
     pub(crate) fn behind(&self) -> usize {
         self.queue.len()

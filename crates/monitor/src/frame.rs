@@ -51,6 +51,12 @@ impl Reader {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// The bytes that make no whole frame yet.
+    #[must_use]
+    pub fn rest(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+
     /// Takes the next whole frame, if there is one: its kind and payload.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! All that a monitor is told.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -36,6 +37,11 @@ pub struct Launch {
     pub auto_remove: bool,
     /// Folders of volumes that are removed with it.
     pub volumes: Vec<PathBuf>,
+    /// How often it was started again since somebody started it.
+    pub restarts: u32,
+    /// What this program takes, after its name and a descriptor, to go on as this container's monitor:
+    /// [`crate::resident`]. `None` where it has no such entry.
+    pub resident: Option<Vec<OsString>>,
 }
 
 /// The container's network.

@@ -15,18 +15,27 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::too_many_lines))]
 
+mod begin;
 mod client;
 mod error;
+mod failure;
 pub mod frame;
+mod keep;
 mod launch;
 mod log;
+mod prelink;
 mod relay;
+pub mod resident;
+mod restart;
 pub mod socket;
 mod supervise;
 mod teardown;
 
 pub use error::{Error, Result};
+pub use failure::Failure;
+pub use keep::{Keep, Place};
 pub use launch::{BridgePlan, Launch, NetworkPlan, Places};
 pub use log::{JournaldPlan, LogFile, LogForm, LogPlan, LogTarget, Origin, SyslogAddress, SyslogFormat, SyslogPlan};
-pub use supervise::{Failure, spawn};
+pub use restart::{Relaunch, halt};
+pub use supervise::spawn;
 pub use teardown::{Remains, keep_at_end, note_cgroups, purge, remove_files, teardown, write_state};

@@ -5,9 +5,11 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use crate::client::{BEHIND_MAX, Client, Word};
 use crate::error::{Error, Result};
@@ -17,10 +19,10 @@ use crate::log::{Log, Stream};
 /// Input that may wait for the container before its clients are not read any more.
 const INPUT_MAX: usize = 64 << 10;
 
-/// A container that lives longer than this is one to keep little memory for.
-const SHORT: Timespec = Timespec {
+/// After this time without output there may be none for long.
+const QUIET: Timespec = Timespec {
     tv_sec: 0,
-    tv_nsec: 50_000_000,
+    tv_nsec: 500_000_000,
 };
 
 /// What the relay works on.
@@ -41,44 +43,70 @@ pub(crate) struct Relay {
     pub(crate) log: Log,
     /// Whether standard input ends with its client.
     pub(crate) stdin_once: bool,
+    /// Input on its way to the container.
+    pub(crate) input: Input,
 }
 
 /// Input on its way.
-#[derive(Default)]
-struct Input {
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Input {
     queue: VecDeque<u8>,
     ended: bool,
+    #[serde(skip)]
     size: Option<(u16, u16)>,
 }
 
+/// Why the relay stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The container's init has ended and all that it wrote is taken.
+    Ended,
+    /// The time is up.
+    Due,
+}
+
 impl Relay {
-    /// Runs until the container's init has ended and all that it wrote is taken.
-    pub(crate) fn run(&mut self) -> Result<()> {
+    /// Runs until the container's init has ended and all that it wrote is taken, or until `due`.
+    pub(crate) fn run(&mut self, due: Option<Instant>) -> Result<Outcome> {
         let mut buffer = vec![0u8; 32 << 10].into_boxed_slice();
-        let mut input = Input::default();
-        let mut settled = false;
+        let mut input = std::mem::take(&mut self.input);
+        let outcome = self.turn(due, &mut buffer, &mut input);
+        self.input = input;
+        outcome
+    }
+
+    fn turn(&mut self, due: Option<Instant>, buffer: &mut [u8], input: &mut Input) -> Result<Outcome> {
+        let mut rested = false;
         loop {
-            let log_patience = self.log.patience();
-            let patience = if settled { log_patience.as_ref() } else { Some(&SHORT) };
-            let Some(ready) = self.wait(&input, patience)? else {
-                if !settled {
-                    // It lives for a while: give back what was only needed to start it.
+            let left = due.map(|due| due.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(Outcome::Due);
+            }
+            let left = left.and_then(|left| Timespec::try_from(left).ok());
+            let log = self.log.patience();
+            let rest = (!rested).then_some(QUIET);
+            let patience = left.into_iter().chain(log).chain(rest);
+            let patience = patience.min_by_key(|time| (time.tv_sec, time.tv_nsec));
+            let ready = self.wait(input, patience.as_ref())?;
+            self.log.pump();
+            let Some(ready) = ready else {
+                if !rested {
+                    // What a burst of output needed is not kept for ever.
                     self.log.rest();
-                    hull_sys::memory::settle();
-                    settled = true;
+                    hull_sys::memory::trim();
+                    rested = true;
                 }
-                self.log.pump();
                 continue;
             };
-            self.log.pump();
+            rested &= !ready.outputs.contains(&true);
             if ready.listener {
                 self.accept();
             }
-            self.hear(&ready.clients, &mut buffer, &mut input);
-            self.feed(&mut input);
+            self.hear(&ready.clients, buffer, input);
+            self.feed(input);
             for at in 0..self.outputs.len() {
                 if ready.outputs[at] {
-                    self.take(at, &mut buffer);
+                    self.take(at, buffer);
                 }
             }
             for client in &mut self.clients {
@@ -86,9 +114,9 @@ impl Relay {
             }
             self.clients.retain(|client| !client.gone);
             if ready.init {
-                self.drain(&mut buffer);
+                self.drain(buffer);
                 self.log.finish();
-                return Ok(());
+                return Ok(Outcome::Ended);
             }
         }
     }

@@ -7,7 +7,7 @@
 //! then refers to, it holds nothing of ours, and it cannot be written.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::{Errno, Result};
@@ -276,6 +276,32 @@ pub fn place_fd(fd: BorrowedFd<'_>, target: i32) -> Result<()> {
     if done < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
+/// Lets descriptor `fd` live on over the next exec, or not.
+///
+/// # Errors
+/// `EBADF`.
+pub fn keep_on_exec(fd: i32, keep: bool) -> Result<()> {
+    // SAFETY: only the close-on-exec flag changes.
+    let done = unsafe { libc::fcntl(fd, libc::F_SETFD, if keep { 0 } else { libc::FD_CLOEXEC }) };
+    if done < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// Takes descriptor `fd`, which this process was started with. What it opens itself is closed on exec from the start, so
+/// one that is not was handed over, and as taking it marks it, nobody can take it twice.
+///
+/// # Errors
+/// `EBADF` where it is not open, or is not one that was handed over.
+pub fn inherited(fd: i32) -> Result<OwnedFd> {
+    // SAFETY: reads a flag of whatever the number refers to.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    if flags < 0 || flags & libc::FD_CLOEXEC != 0 || fd <= 2 {
+        return Err(Errno::BADF);
+    }
+    keep_on_exec(fd, false)?;
+    // SAFETY: it is open, and by the convention above nothing in this process owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Marks every descriptor from `first` on to be closed by the next exec (`close_range(2)`, Linux 5.11), so that none
 /// leaks into a container (CVE-2024-21626).
 ///
@@ -333,6 +359,17 @@ mod tests {
         assert!((200..1024).contains(&size), "{size}");
         assert_eq!(rustix::io::write(&launcher.0, b"x").unwrap_err(), Errno::PERM);
         assert_eq!(rustix::fs::ftruncate(&launcher.0, 0).unwrap_err(), Errno::PERM);
+    }
+
+    #[test]
+    fn an_inherited_descriptor_is_taken_once() {
+        let ours = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(inherited(ours.as_raw_fd()).unwrap_err(), Errno::BADF);
+        let fd = std::os::fd::IntoRawFd::into_raw_fd(ours);
+        keep_on_exec(fd, true).unwrap();
+        let _taken = inherited(fd).unwrap();
+        assert_eq!(inherited(fd).unwrap_err(), Errno::BADF);
+        assert_eq!(inherited(1).unwrap_err(), Errno::BADF);
     }
 
     /// Runs the launcher by a command of std, which forks and execs safely from a threaded test. It is reached as

@@ -159,12 +159,12 @@ fn members(folder: &Path) -> Vec<u32> {
 }
 
 /// Adds every file below `folder`, but for the contents of unpacked layers, the database's own side files, what the
-/// store remembers of names it has looked up (`resolved`), and address leases: one whose container is gone counts for
+/// store remembers of names it has looked up (`resolved`), the executable of monitors (`resident`), and address leases: one whose container is gone counts for
 /// nothing, and is taken back when addresses run short.
 fn files(folder: &Path, found: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name());
-        if name.to_string_lossy().starts_with("hull.db") || name == "resolved" {
+        if name.to_string_lossy().starts_with("hull.db") || name == "resolved" || name == "resident" {
             continue;
         }
         found.insert(format!("file {}", path.display()));

@@ -43,9 +43,12 @@ fn own(host: &Host) -> Vec<i32> {
         .unwrap()
         .filter_map(|e| e.ok()?.file_name().to_str()?.parse::<i32>().ok());
     pids.filter(|pid| {
-        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let names_it = ["environ", "cmdline"].iter().any(|file| {
+            let text = std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            text.windows(needle.len()).any(|w| w == needle)
+        });
         let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-        program.to_string_lossy().contains("hull") && environment.windows(needle.len()).any(|w| w == needle)
+        program.to_string_lossy().contains("hull") && names_it
     })
     .filter(|pid| u32::try_from(*pid) != Ok(std::process::id()))
     .collect()

@@ -60,12 +60,6 @@ pub(crate) fn check(engine: &Engine, record: &Record) -> Result<Vec<String>> {
     super::policy::check_health(record.config.healthcheck.as_ref(), host)?;
     spaces::check(host)?;
     userns::check(engine, host)?;
-    if !matches!(host.restart_policy.name.as_str(), "" | "no") {
-        return Err(Error::Unsupported(format!(
-            "restart policy `{}` is not there yet",
-            host.restart_policy.name
-        )));
-    }
     if !host.health_on_failure.is_empty() {
         return Err(Error::Unsupported(format!(
             "`{}` of an unhealthy container is not there yet",

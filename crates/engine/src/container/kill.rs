@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use hull_spec::container::{LiveState, Record};
+use hull_spec::container::{LiveState, Record, Status};
 use rustix::process::Pid;
 
 use super::{find, pause, status};
@@ -15,10 +15,30 @@ use crate::{Engine, Error, Result};
 pub fn kill(engine: &Engine, name: &str, signal: &str) -> Result<()> {
     let record = find(engine, name)?;
     let signal = parse(if signal.is_empty() { "KILL" } else { signal })?;
-    let Some(live) = status::derive(engine, &record)?.live else {
+    let look = status::derive(engine, &record)?;
+    let Some(live) = look.live else {
         return Err(Error::NotRunning { id: record.id });
     };
+    let own = record.config.stop_signal.as_deref().filter(|s| !s.is_empty());
+    // A signal that is meant to end it, not to be heard.
+    if signal == KILL || parse(own.unwrap_or("TERM"))? == signal {
+        halt(engine, &record)?;
+        if look.status == Status::Restarting {
+            return Ok(());
+        }
+    }
     send(&record, &live, signal)
+}
+
+const KILL: i32 = 9;
+
+/// Tells a container's monitor that somebody wants it to end: it is not to be started again.
+pub(crate) fn halt(engine: &Engine, record: &Record) -> Result<()> {
+    // What is removed at its end is not started again.
+    if record.host_config.auto_remove || matches!(record.host_config.restart_policy.name.as_str(), "" | "no") {
+        return Ok(());
+    }
+    Ok(hull_monitor::halt(&engine.container_run(&record.id))?)
 }
 
 /// A signal for the init of a running container.
@@ -40,8 +60,6 @@ pub(crate) fn send(record: &Record, live: &LiveState, signal: i32) -> Result<()>
     }
     Ok(())
 }
-
-const KILL: i32 = 9;
 
 /// The init of a running container as a descriptor; `None` where it has ended. The start time is looked at after the
 /// descriptor is open, so that it is of this very process.

@@ -129,12 +129,11 @@ fn seen(engine: &Engine, id: &str, matcher: &Matcher<'_>) -> Result<Option<Seen>
     if !matcher.ids.is_empty() && !matcher.ids.iter().any(|re| re.is_match(id)) {
         return Ok(None);
     }
-    let mut look = status::sight(engine, id)?;
+    let look = status::sight(engine, id)?;
     if !matcher.all && look.live.is_none() {
         return Ok(None);
     }
     let record = load(engine, id)?;
-    status::settle(&mut look, &record);
     let created = elapsed::moment(&record.created).unwrap_or_default();
     let seen = Seen { record, look, created };
     Ok(matcher.matches(&seen).then_some(seen))
@@ -462,6 +461,9 @@ mod tests {
             start_ticks: 1,
             monitor_pid: 1,
             started_at: "2024-05-01T10:00:00.5Z".to_owned(),
+            restarting: false,
+            restarts: 0,
+            streams: [0; 2],
             cgroups: Vec::new(),
             networks: BTreeMap::new(),
             ports: BTreeMap::new(),

@@ -79,6 +79,15 @@ fn refuse_paused(look: &status::Look) -> Result<()> {
     Ok(())
 }
 
+/// What a monitor starts a container with again, whose lock it holds.
+///
+/// # Errors
+/// If its record is gone or what it asks for cannot be had any more.
+pub fn relaunch(engine: &Engine, id: &str, lock: std::fs::File) -> Result<Launch> {
+    let record = find::load(engine, id)?;
+    plan(engine, &record, lock, None)
+}
+
 fn plan(engine: &Engine, record: &Record, lock: std::fs::File, attach: Option<UnixStream>) -> Result<Launch> {
     let run = engine.container_run(&record.id);
     let network = describe::network(engine, record)?;
@@ -101,6 +110,8 @@ fn plan(engine: &Engine, record: &Record, lock: std::fs::File, attach: Option<Un
         stdin_once: record.config.stdin_once,
         attach,
         auto_remove: record.host_config.auto_remove,
+        restarts: 0,
+        resident: engine.resident_arguments(),
         volumes: if record.host_config.auto_remove {
             volume::anonymous(engine, record)
         } else {

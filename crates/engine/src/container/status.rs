@@ -34,25 +34,10 @@ pub struct Look {
 /// # Errors
 /// If one of its files is there and cannot be read.
 pub fn derive(engine: &Engine, record: &Record) -> Result<Look> {
-    let mut look = sight(engine, &record.id)?;
-    settle(&mut look, record);
-    Ok(look)
+    sight(engine, &record.id)
 }
 
-/// Completes a [`sight`] with what the record knows.
-pub(crate) fn settle(look: &mut Look, record: &Record) {
-    if look.status == Status::Restarting && !restarts(record) {
-        // Its process has ended and its monitor is about to say so.
-        look.status = Status::Running;
-    }
-}
-
-/// Whether its policy may start it again.
-fn restarts(record: &Record) -> bool {
-    !matches!(record.host_config.restart_policy.name.as_str(), "" | "no")
-}
-
-/// [`derive`] without the record: a container whose process ended under a living monitor is `Restarting` here.
+/// [`derive`] by the ID alone.
 pub(crate) fn sight(engine: &Engine, id: &str) -> Result<Look> {
     let run = engine.container_run(id);
     // The lock is looked at before the state: a monitor that ends meanwhile has written `exit.json` by then.
@@ -66,7 +51,9 @@ pub(crate) fn sight(engine: &Engine, id: &str) -> Result<Look> {
             let status = match alive {
                 true if is_frozen(&live) => Status::Paused,
                 true => Status::Running,
-                false => Status::Restarting,
+                false if live.restarting => Status::Restarting,
+                // Its process has ended and its monitor is about to say so.
+                false => Status::Running,
             };
             let exit = read(&engine.container_dir(id).join("exit.json"))?;
             return Ok(Look {

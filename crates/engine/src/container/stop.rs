@@ -34,6 +34,7 @@ pub fn stop(engine: &Engine, name: &str, signal: Option<&str>, timeout: Option<i
 
 /// Ends a running container and waits until its monitor, or we in its place, has cleaned up.
 pub(crate) fn end(engine: &Engine, record: &Record, live: &LiveState, signal: i32, seconds: i64) -> Result<()> {
+    kill::halt(engine, record)?;
     if let Some(init) = kill::open(live) {
         let ended = match kill::send(record, live, signal) {
             Ok(()) => {

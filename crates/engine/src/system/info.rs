@@ -471,6 +471,7 @@ mod tests {
             run_root: dir.path().to_owned(),
             config: dir.path().join("config.toml"),
             rootless: false,
+            resident: false,
         });
         let first = id(&engine);
         assert_eq!((first.len(), first.as_bytes()[14]), (36, b'4'));

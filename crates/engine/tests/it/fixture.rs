@@ -24,6 +24,7 @@ impl Host {
             run_root: dir.path().join("run"),
             config: dir.path().join("config.toml"),
             rootless: false,
+            resident: false,
         });
         fs::create_dir_all(engine.names()).unwrap();
         Self { engine, _dir: dir }
@@ -56,6 +57,9 @@ impl Host {
             start_ticks: start_ticks(pid),
             monitor_pid: i32::try_from(std::process::id()).unwrap(),
             started_at: jiff::Timestamp::now().to_string(),
+            restarting: false,
+            restarts: 0,
+            streams: [0; 2],
             cgroups: Vec::new(),
             networks: Default::default(),
             ports: Default::default(),

@@ -200,6 +200,7 @@ fn follow<'scope>(
         run_root: host.engine.run.clone(),
         config: host.engine.data.join("none"),
         rootless: false,
+        resident: false,
     };
     scope.spawn(move || {
         let engine = hull_engine::Engine::open(&settings);

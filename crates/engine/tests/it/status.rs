@@ -97,7 +97,8 @@ fn a_monitor_that_will_start_it_again_is_restarting() {
     let id = host.create("web", |record| {
         record.host_config.restart_policy.name = "always".to_owned()
     });
-    let mut running = host.start(&id, |_| {});
+    let mut running = host.start(&id, |live| live.restarting = true);
+    assert_eq!(status_of(&host, &id), Status::Running);
     running.kill();
     host.write_exit(&id, |_| {});
     assert_eq!(status_of(&host, &id), Status::Restarting);
@@ -155,7 +156,7 @@ fn containers_are_found_by_name_id_and_prefix() {
     // The name of one wins over the beginning of an ID.
     check("abc1", Ok(&first));
     check("abc", Err("multiple IDs found with provided prefix: abc"));
-    check("", Err("No such container: "));
+    check("", Err("invalid container name or ID: value is empty"));
     check("ABC2", Err("No such container: ABC2"));
     for hostile in [
         "..",

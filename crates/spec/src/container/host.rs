@@ -285,7 +285,7 @@ fn is_zero(n: &i64) -> bool {
     *n == 0
 }
 
-fn is_zero_u32(n: &u32) -> bool {
+pub(super) fn is_zero_u32(n: &u32) -> bool {
     *n == 0
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::host::is_zero_u32;
 use super::{Config, EndpointSettings, HostConfig, NetworkingConfig};
 use crate::Digest;
 
@@ -109,6 +110,15 @@ pub struct LiveState {
     pub monitor_pid: i32,
     /// RFC 3339 with nanoseconds, UTC.
     pub started_at: String,
+    /// Whether its process has ended and its monitor waits to start it again.
+    #[serde(default)]
+    pub restarting: bool,
+    /// How often it was started again since somebody started it.
+    #[serde(default)]
+    pub restarts: u32,
+    /// The numbers of the pipes that its standard output and error are; 0 where there is none.
+    #[serde(default)]
+    pub streams: [u64; 2],
     /// Paths of its cgroups below the host's mounts, one a hierarchy; a single one on cgroup v2.
     #[serde(default)]
     pub cgroups: Vec<String>,
@@ -135,6 +145,12 @@ pub struct LastExit {
     pub started_at: String,
     /// RFC 3339 with nanoseconds, UTC.
     pub finished_at: String,
+    /// Whether somebody stopped it: then it is not started again, at the next boot neither.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
+    /// How often it had been started again since somebody started it.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub restarts: u32,
 }
 
 /// What a container is doing, derived each time it is asked for.

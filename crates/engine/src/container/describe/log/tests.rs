@@ -34,6 +34,7 @@ fn made(config: &str, driver: &str, options: &[(&str, &str)]) -> Result<LogPlan>
         run_root: "/run".into(),
         config: folder.path().join("config.toml"),
         rootless: false,
+        resident: false,
     });
     log(&engine, &record(driver, options))
 }
@@ -92,6 +93,7 @@ fn labels_variables_and_the_tag_become_attributes() {
             run_root: "/run".into(),
             config: "/no/such".into(),
             rootless: false,
+            resident: false,
         });
         assert_eq!(shown(attributes(&engine, &record("local", options)).unwrap()), expected);
     }

@@ -1,0 +1,23 @@
+//! The same binary as a container's monitor: see [`hull_monitor::resident`].
+
+use std::ffi::OsString;
+
+use hull_engine::{Engine, Settings, container};
+
+/// Runs as a monitor. `args` are the descriptor of what is handed over, and the engine's places. Returns the exit code.
+pub(crate) fn run(args: &[OsString]) -> u8 {
+    let Some((fd, places)) = args.split_first() else {
+        return 125;
+    };
+    let fd = fd.to_str().and_then(|fd| fd.parse().ok());
+    let (Some(fd), Some(settings)) = (fd, Settings::from_arguments(places)) else {
+        return 125;
+    };
+    // It outlives the folder that its command was called in.
+    let _ = std::env::set_current_dir("/");
+    let relaunch = |id: &str, lock: std::fs::File| {
+        let launch = container::relaunch(&Engine::open(&settings), id, lock);
+        launch.map_err(|e| format!("{:#}", anyhow::Error::from(e)))
+    };
+    u8::try_from(hull_monitor::resident::main(fd, &relaunch)).unwrap_or(1)
+}

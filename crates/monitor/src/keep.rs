@@ -1,0 +1,70 @@
+//! What a monitor knows of a container that runs: enough to look after it to its end, whoever started it.
+
+use std::path::PathBuf;
+
+use hull_network::EndpointPlan;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::log::LogPlan;
+use crate::teardown::Remains;
+
+/// A running container.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Keep {
+    /// The container's ID.
+    pub id: String,
+    /// `DATA/containers/ID`.
+    pub data: PathBuf,
+    /// `RUN/containers/ID`.
+    pub run: PathBuf,
+    /// `DATA/names/NAME`, removed with the container.
+    pub name: PathBuf,
+    /// Its cgroups.
+    pub cgroups: Vec<PathBuf>,
+    /// Its log.
+    pub log: LogPlan,
+    /// Its place on a network of ours.
+    pub network: Option<Place>,
+    /// Whether it has a terminal.
+    pub terminal: bool,
+    /// Whether standard input ends with the first client that had it.
+    pub stdin_once: bool,
+    /// Whether the container is removed when it ends.
+    pub auto_remove: bool,
+    /// Folders of volumes that are removed with it.
+    pub volumes: Vec<PathBuf>,
+    /// When its process started: RFC 3339 with nanoseconds, UTC.
+    pub started_at: String,
+    /// How often it was started again since somebody started it.
+    pub restarts: u32,
+}
+
+/// A container's place on a network.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Place {
+    /// How networks are set up on this host.
+    pub settings: hull_network::Settings,
+    /// The endpoint.
+    pub plan: EndpointPlan,
+}
+
+impl Keep {
+    /// Gives the container's address and ports back.
+    pub(crate) fn release(&self) -> Result<()> {
+        match &self.network {
+            Some(place) => Ok(hull_network::endpoint::release(&place.settings, &place.plan)?),
+            None => Ok(()),
+        }
+    }
+
+    /// What is left of it on the host when its init has ended.
+    pub(crate) fn remains(&self) -> Remains<'_> {
+        Remains {
+            data: &self.data,
+            run: &self.run,
+            cgroups: &self.cgroups,
+            remove: self.auto_remove.then_some(self.name.as_path()),
+        }
+    }
+}
