@@ -49,14 +49,23 @@ impl Raw {
     /// process has no descriptor and no namespace of a container. Without one (the process limit is reached) it works,
     /// too.
     pub(crate) fn prepare(wanted: bool) -> Option<Self> {
-        if !wanted || !stdin_is_terminal() {
+        if !wanted {
+            return None;
+        }
+        Self::prepare_screen("")
+    }
+
+    /// [`Raw::prepare`] for one that draws on the whole screen: `leave` is written to standard output, too, where this
+    /// process ends without restoring the terminal.
+    pub(crate) fn prepare_screen(leave: &'static str) -> Option<Self> {
+        if !stdin_is_terminal() {
             return None;
         }
         let original = tcgetattr(rustix::stdio::stdin()).ok()?;
         let mut raw = original.clone();
         raw.make_raw();
         Some(Self {
-            watchdog: watchdog(rustix::stdio::stdin(), &original).ok(),
+            watchdog: watchdog(rustix::stdio::stdin(), &original, leave).ok(),
             original,
             raw,
         })
@@ -82,20 +91,20 @@ impl Drop for Raw {
 }
 
 /// Starts the child that outlives us by an instant. Returns the end of the pipe that keeps it waiting.
-fn watchdog(terminal: BorrowedFd<'_>, original: &Termios) -> Result<OwnedFd, Errno> {
+fn watchdog(terminal: BorrowedFd<'_>, original: &Termios, leave: &str) -> Result<OwnedFd, Errno> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     match fork()? {
         Fork::Parent(_) => Ok(write),
         Fork::Child => {
             drop(write);
-            wait_and_restore(&read, terminal, original)
+            wait_and_restore(&read, terminal, original, leave)
         }
     }
 }
 
 /// The child's whole life. It has its own session, so that neither the terminal's keys nor a signal to our process
 /// group reaches it; a terminal may be set from outside its session.
-fn wait_and_restore(pipe: &OwnedFd, terminal: BorrowedFd<'_>, original: &Termios) -> ! {
+fn wait_and_restore(pipe: &OwnedFd, terminal: BorrowedFd<'_>, original: &Termios, leave: &str) -> ! {
     for signal in FROM_TERMINAL {
         hull_sys::signal::ignore(signal);
     }
@@ -111,6 +120,7 @@ fn wait_and_restore(pipe: &OwnedFd, terminal: BorrowedFd<'_>, original: &Termios
     };
     if !restored {
         let _ = tcsetattr(terminal, OptionalActions::Now, original);
+        let _ = rustix::io::write(rustix::stdio::stdout(), leave.as_bytes());
     }
     exit_now(0)
 }

@@ -23,8 +23,10 @@ mod rename;
 mod restart;
 mod size;
 mod start;
+pub mod stats;
 pub mod status;
 mod stop;
+mod top;
 mod update;
 pub mod userns;
 mod wait;
@@ -45,6 +47,7 @@ pub use restart::restart;
 pub use size::Sizes;
 pub use start::{StartRequest, Started, relaunch, start};
 pub use stop::stop;
+pub use top::{Processes, top};
 pub use update::{UpdateRequest, update};
 pub use wait::wait;
 

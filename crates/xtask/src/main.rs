@@ -56,7 +56,7 @@ enum Task {
     Images(images::Options),
     /// Write docs/commands.md, and the manual pages and completions of a package into target/.
     Docs,
-    /// Write docs/terminal.svg, a picture of a real terminal session.
+    /// Write docs/terminal.svg and docs/stats.svg, pictures of real terminal sessions.
     Picture(picture::Options),
     /// Hold hull, and Docker where there is one, to the recorded transcripts.
     Transcripts(transcripts::Options),

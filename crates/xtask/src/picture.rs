@@ -9,18 +9,48 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use hull_testkit::{Host, until};
 
-/// What is typed, after the images are in the registry. `REGISTRY` stands for its address.
-const SCRIPT: [&str; 6] = [
-    "hull pull REGISTRY/web",
-    "hull run -d --name web -p 8080:80 REGISTRY/web",
-    "hull ps",
-    "curl -s 127.0.0.1:8080",
-    "hull exec web ps",
-    "time hull run --rm REGISTRY/web true",
+/// A picture: its file in docs/, what is typed before a screen is shown, and how many rows the terminal has. `REGISTRY`
+/// stands for the registry's address; the images are in it.
+struct Shot {
+    file: &'static str,
+    rows: usize,
+    script: &'static [&'static str],
+    /// A last command that takes the whole screen: what it is, how long it is watched in seconds, and the key that ends it.
+    watched: Option<(&'static str, u64, &'static str)>,
+}
+
+/// What a container of the pictures does: something and nothing by turns.
+const WORK: &str = "'while :; do i=0; while [ $i -lt LOAD ]; do i=$((i+1)); done; sleep 1; done'";
+const FILL: &str =
+    "'n=0; while :; do n=$((n+4)); head -c ${n}000000 /dev/zero > /dev/shm/x; [ $n -lt 40 ] || n=0; sleep 1; done'";
+
+const SHOTS: [Shot; 2] = [
+    Shot {
+        file: "terminal.svg",
+        rows: 36,
+        script: &[
+            "hull pull REGISTRY/web",
+            "hull run -d --name web -p 8080:80 REGISTRY/web",
+            "hull ps",
+            "curl -s 127.0.0.1:8080",
+            "hull exec web ps",
+            "time hull run --rm REGISTRY/web true",
+        ],
+        watched: None,
+    },
+    Shot {
+        file: "stats.svg",
+        rows: 30,
+        script: &[
+            "hull pull -q REGISTRY/busybox",
+            "hull run -d --name worker -m 256m REGISTRY/busybox sh -c WORK",
+            "hull run -d --name cache -m 128m REGISTRY/busybox sh -c FILL",
+        ],
+        watched: Some(("hull stats --graph", 50, "q")),
+    },
 ];
 
 const COLUMNS: usize = 144;
-const ROWS: usize = 36;
 const PROMPT: &str = "\u{276f} ";
 
 #[derive(Args)]
@@ -28,6 +58,9 @@ pub(crate) struct Options {
     /// Use this binary instead of building the release.
     #[arg(long)]
     binary: Option<std::path::PathBuf>,
+    /// Make this picture only, such as `stats.svg`.
+    #[arg(long)]
+    only: Option<String>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -44,16 +77,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let registry = host.registry().context("docker-registry is not installed")?;
     host.within(|| crate::images::push(registry, &crate::images::small()))?;
     std::fs::copy(&binary, host.path("hull")).context("put the binary on the session's PATH")?;
-    let screen = session(&host, &registry.to_string())?;
-    let picture = svg::draw(&cells::parse(&screen), COLUMNS);
-    let file = crate::workspace::root().join("docs/terminal.svg");
-    std::fs::write(&file, picture).with_context(|| format!("write {}", file.display()))?;
-    println!("{}", file.display());
+    for shot in &SHOTS {
+        if options.only.as_ref().is_some_and(|only| *only != shot.file) {
+            continue;
+        }
+        let screen = session(&host, &registry.to_string(), shot)?;
+        let picture = svg::draw(&cells::parse(&screen), COLUMNS);
+        let file = crate::workspace::root().join("docs").join(shot.file);
+        std::fs::write(&file, picture).with_context(|| format!("write {}", file.display()))?;
+        println!("{}", file.display());
+    }
     Ok(())
 }
 
 /// Types the script into a shell in tmux and returns the screen with its escape sequences.
-fn session(host: &Host, registry: &str) -> Result<String> {
+fn session(host: &Host, registry: &str, shot: &Shot) -> Result<String> {
     let socket = host.path("tmux");
     let tmux = |words: &[&str]| {
         let mut command = Command::new("tmux");
@@ -79,7 +117,7 @@ fn session(host: &Host, registry: &str) -> Result<String> {
         "-x",
         &COLUMNS.to_string(),
         "-y",
-        &ROWS.to_string(),
+        &shot.rows.to_string(),
         "bash",
         "--norc",
         "--noprofile",
@@ -95,12 +133,27 @@ fn session(host: &Host, registry: &str) -> Result<String> {
         let shown = || tmux(&["capture-pane", "-p"]).unwrap_or_default();
         let prompts = |screen: &str| screen.lines().filter(|line| line.starts_with(PROMPT.trim())).count();
         until("a prompt", || (prompts(&shown()) == 1).then_some(()));
-        for (done, line) in SCRIPT.iter().enumerate() {
-            tmux(&["send-keys", "-l", &line.replace("REGISTRY", registry)])?;
-            tmux(&["send-keys", "Enter"])?;
+        let type_in = |line: &str| {
+            let line = line
+                .replace("REGISTRY", registry)
+                .replace("WORK", WORK)
+                .replace("FILL", FILL);
+            tmux(&["send-keys", "-l", &line.replace("LOAD", "60000")])?;
+            tmux(&["send-keys", "Enter"])
+        };
+        for (done, line) in shot.script.iter().enumerate() {
+            type_in(line)?;
             until("the next prompt", || (prompts(&shown()) == done + 2).then_some(()));
         }
-        tmux(&["capture-pane", "-e", "-p"])
+        let Some((line, seconds, end)) = shot.watched else {
+            return tmux(&["capture-pane", "-e", "-p"]);
+        };
+        type_in(line)?;
+        // A history takes its time.
+        std::thread::sleep(std::time::Duration::from_secs(seconds));
+        let screen = tmux(&["capture-pane", "-e", "-p"]);
+        tmux(&["send-keys", end])?;
+        screen
     })();
     let _ = tmux(&["kill-server"]);
     let screen = result?;

@@ -2,7 +2,7 @@
 
 use super::{
     Command, attach, create, exec, images, info, inspect, kill, logs, pause, port, ps, pull, rename, restart, rm, rmi,
-    run, start, stop, update, version, wait,
+    run, start, stats, stop, top, update, version, wait,
 };
 
 /// All commands that work, in the order of help.
@@ -25,6 +25,8 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &rename::COMMAND,
     &update::COMMAND,
     &port::COMMAND,
+    &top::COMMAND,
+    &stats::COMMAND,
     &wait::COMMAND,
     &rm::COMMAND,
     &logs::COMMAND,
@@ -92,10 +94,8 @@ pub(crate) const MISSING: &[&str] = &[
     "secret",
     "service",
     "stack",
-    "stats",
     "swarm",
     "tag",
-    "top",
     "trust",
     "volume",
     "container commit",
@@ -103,8 +103,6 @@ pub(crate) const MISSING: &[&str] = &[
     "container diff",
     "container export",
     "container prune",
-    "container stats",
-    "container top",
     "image build",
     "image history",
     "image import",

@@ -8,6 +8,11 @@ const PADDING: usize = 3;
 /// Lays out lines of cells. What ends with a tab is a cell; what follows the last tab of a line is no part of a column.
 /// A column is as wide as its cells on neighbouring lines: a line that has no such cell ends it.
 pub(crate) fn layout(text: &str) -> String {
+    layout_wide(text, MIN_WIDTH)
+}
+
+/// [`layout`], with columns that are at least `min_width` wide.
+pub(crate) fn layout_wide(text: &str, min_width: usize) -> String {
     let ends_with_line = text.ends_with('\n');
     let body = if ends_with_line { &text[..text.len() - 1] } else { text };
     let lines: Vec<Vec<&str>> = body.split('\n').map(|line| line.split('\t').collect()).collect();
@@ -21,7 +26,7 @@ pub(crate) fn layout(text: &str) -> String {
             let cells = lines[from..to]
                 .iter()
                 .map(|line| line[column].chars().count() + PADDING);
-            let width = cells.max().unwrap_or(0).max(MIN_WIDTH);
+            let width = cells.max().unwrap_or(0).max(min_width);
             for line in &mut widths[from..to] {
                 line[column] = width;
             }

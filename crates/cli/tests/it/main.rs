@@ -6,6 +6,7 @@ mod attack;
 mod change;
 mod command;
 mod fault;
+mod figures;
 mod flood;
 mod isolation;
 mod lifecycle;

@@ -15,22 +15,22 @@ use crate::{machine, shell, words};
 const PATIENCE: Option<u64> = Some(20_000);
 
 /// A terminal with `hull LINE` on it.
-fn terminal(host: &Host, line: &str) -> PtySession {
+pub(crate) fn terminal(host: &Host, line: &str) -> PtySession {
     let mut command = host.hull_command(words(line));
     command.stdin(std::process::Stdio::inherit());
     spawn_command(command, PATIENCE).unwrap()
 }
 
 /// The terminal's own end, which sees the settings that the client makes.
-fn master(session: &PtySession) -> File {
+pub(crate) fn master(session: &PtySession) -> File {
     session.process().get_file_handle().unwrap()
 }
 
-fn is_raw(terminal: &File) -> bool {
+pub(crate) fn is_raw(terminal: &File) -> bool {
     !tcgetattr(terminal).unwrap().local_modes.contains(LocalModes::ICANON)
 }
 
-fn exit_code(session: &mut PtySession) -> String {
+pub(crate) fn exit_code(session: &mut PtySession) -> String {
     session.exp_eof().unwrap();
     format!("{:?}", session.process().wait().unwrap())
 }
@@ -107,7 +107,7 @@ fn privileged_the_detach_keys_leave_it_running() {
 
 /// A terminal with a shell that runs `hull LINE` and then waits. The kernel resets a terminal whose first process dies,
 /// so the client must not be that. Returns the client, too.
-fn under_a_shell(host: &Host, line: &str) -> (PtySession, Pid) {
+pub(crate) fn under_a_shell(host: &Host, line: &str, ready: &str) -> (PtySession, Pid) {
     let hull = host.hull_command(words(line));
     let mut shell = Command::new("sh");
     shell.args(["-c", "\"$@\"; echo ended-with-$?; sleep 1000", "sh"]);
@@ -116,7 +116,7 @@ fn under_a_shell(host: &Host, line: &str) -> (PtySession, Pid) {
         shell.env(name, value.unwrap_or_default());
     }
     let mut session = spawn_command(shell, PATIENCE).unwrap();
-    session.exp_string("# ").unwrap();
+    session.exp_string(ready).unwrap();
     let children = format!("/proc/{0}/task/{0}/children", shell_id(&session));
     let client = until("the client", || {
         let text = std::fs::read_to_string(&children).unwrap();
@@ -139,7 +139,7 @@ fn privileged_the_terminal_is_restored_whatever_ends_the_client() {
         (Signal::QUIT, 131),
         (Signal::KILL, 137),
     ] {
-        let (mut session, client) = under_a_shell(&host, &format!("run -it --name box {image} sh"));
+        let (mut session, client) = under_a_shell(&host, &format!("run -it --name box {image} sh"), "# ");
         let master = master(&session);
         assert!(is_raw(&master));
         kill_process(client, signal).unwrap();
