@@ -27,6 +27,7 @@ pub mod container;
 pub mod elapsed;
 mod engine;
 mod error;
+pub mod event;
 pub mod filter;
 pub mod image;
 pub mod moment;

@@ -11,7 +11,7 @@ use hull_spec::container::Record;
 use hull_store::{Access, snapshot};
 use serde::{Deserialize, Serialize};
 
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, Result, event};
 
 /// `DATA/volumes/NAME/volume.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -51,6 +51,7 @@ pub(crate) fn ensure(engine: &Engine, name: &str, anonymous: bool) -> Result<Pat
     let bytes = serde_json::to_vec(&about).map_err(|e| at(&path)(e.into()))?;
     fs::write(&path, bytes).map_err(at(&path))?;
     builder.mode(0o755).create(&data).map_err(at(&data))?;
+    event::volume(engine, "create", name);
     Ok(data)
 }
 
@@ -87,7 +88,12 @@ pub(crate) fn remove_all_anonymous(engine: &Engine, record: &Record) -> Result<(
                 path: folder,
                 source: e,
             }),
-            _ => Ok(()),
+            removed => {
+                if let (Ok(()), Some(name)) = (removed, folder.file_name()) {
+                    event::volume(engine, "destroy", &name.to_string_lossy());
+                }
+                Ok(())
+            }
         })
 }
 

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use hull_network::EndpointPlan;
+use hull_spec::container::LastExit;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::event::{self, Subject};
 use crate::log::LogPlan;
 use crate::teardown::Remains;
 
@@ -38,6 +40,9 @@ pub struct Keep {
     pub started_at: String,
     /// How often it was started again since somebody started it.
     pub restarts: u32,
+    /// What its events say of it; nothing once its end is told.
+    #[serde(default)]
+    pub subject: Option<Subject>,
 }
 
 /// A container's place on a network.
@@ -56,6 +61,23 @@ impl Keep {
             Some(place) => Ok(hull_network::endpoint::release(&place.settings, &place.plan)?),
             None => Ok(()),
         }
+    }
+
+    /// Tells that it runs. `attached` tells that a client was there from the beginning.
+    pub(crate) fn tell_start(&mut self, attached: bool) {
+        let Some(subject) = &mut self.subject else { return };
+        if let Some(place) = &self.network {
+            subject.join(&place.plan.network_id, &place.plan.network, "bridge");
+        }
+        subject.started(event::data_root(&self.data), attached);
+    }
+
+    /// Tells that its process has ended, once; `removed` tells that it is no more, and its own volumes with it.
+    pub(crate) fn tell_end(&mut self, exit: &LastExit, removed: bool) {
+        let Some(subject) = self.subject.take() else { return };
+        let names = self.volumes.iter().filter_map(|folder| folder.file_name());
+        let names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+        subject.ended(event::data_root(&self.data), exit, removed.then_some(names.as_slice()));
     }
 
     /// What is left of it on the host when its init has ended.

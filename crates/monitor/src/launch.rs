@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use hull_network::EndpointRequest;
 use hull_runtime::{Container, cgroup};
 
+use crate::event::Subject;
 use crate::log::LogPlan;
 
 /// What a monitor starts and looks after.
@@ -42,6 +43,8 @@ pub struct Launch {
     /// What this program takes, after its name and a descriptor, to go on as this container's monitor:
     /// [`crate::resident`]. `None` where it has no such entry.
     pub resident: Option<Vec<OsString>>,
+    /// What its events say of it.
+    pub subject: Subject,
 }
 
 /// The container's network.

@@ -18,6 +18,7 @@
 mod begin;
 mod client;
 mod error;
+pub mod event;
 mod failure;
 pub mod frame;
 mod keep;

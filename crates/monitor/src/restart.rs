@@ -130,6 +130,7 @@ impl Ward {
         // What cannot be removed now is the next start's to complain of.
         let _ = cgroup::remove(&self.keep.cgroups);
         let _ = write_json(&self.keep.data.join("exit.json"), exit);
+        self.keep.tell_end(exit, false);
         let path = self.keep.run.join("state.json");
         let state = std::fs::read(&path).ok();
         if let Some(mut state) = state.and_then(|bytes| serde_json::from_slice::<LiveState>(&bytes).ok()) {
@@ -174,6 +175,7 @@ fn attempt(ward: &Ward, restarts: u32, relaunch: Relaunch<'_>) -> std::result::R
         Ok(begun) => {
             let mut next = Ward::new(launch, begun).ok_or_else(|| internal("the container has no streams".into()))?;
             next.delay = ward.delay;
+            next.keep.tell_start(false);
             hull_sys::memory::settle();
             Ok(next)
         }

@@ -21,7 +21,7 @@ use crate::launch::Launch;
 use crate::log::now;
 use crate::relay::{Outcome, Relay};
 use crate::teardown::{purge, teardown};
-use crate::{frame, resident, restart};
+use crate::{event, frame, resident, restart};
 
 /// A container that lives longer than this is one to keep little memory for. Long enough for a series of commands that
 /// each start one not to be disturbed.
@@ -80,6 +80,7 @@ pub(crate) struct Ward {
 fn life(mut launch: Launch, report: OwnedFd) -> i32 {
     leave_command(&launch, &report);
     let attach = launch.attach.take();
+    let attached = attach.is_some();
     restart::unhalt(&launch.places.run);
     let begun = match start(&mut launch, None) {
         Ok(begun) => begun,
@@ -97,6 +98,7 @@ fn life(mut launch: Launch, report: OwnedFd) -> i32 {
     if let Some(client) = attach.and_then(|stream| Client::new(stream).ok()) {
         ward.relay.clients.push(client);
     }
+    ward.keep.tell_start(attached);
     let _ = rustix::net::send(&report, b"S", SendFlags::NOSIGNAL);
     drop(report);
     watch(ward, program)
@@ -149,6 +151,7 @@ impl Ward {
                 stdin_once: launch.stdin_once,
                 auto_remove: launch.auto_remove,
                 volumes: launch.volumes,
+                subject: Some(launch.subject),
                 started_at: begun.started_at,
                 restarts: launch.restarts,
             },
@@ -174,12 +177,13 @@ impl Ward {
     }
 
     /// Takes away what the container had, and tells those who are attached; the result is the monitor's exit code.
-    pub(crate) fn end(self, exit: &LastExit) -> i32 {
+    pub(crate) fn end(mut self, exit: &LastExit) -> i32 {
         let released = self.keep.release();
         let cleaned = teardown(&self.keep.remains(), exit);
         let removed = matches!(cleaned, Ok(Some(_)));
         let volumes = self.keep.volumes.iter().filter(|_| removed).map(|volume| purge(volume));
         let volumes = volumes.fold(Ok(()), Result::and);
+        self.keep.tell_end(exit, removed);
         dismiss(self.relay.clients, exit);
         // Nobody need wait for this: the container is gone already.
         let purged = match &cleaned {
@@ -284,5 +288,6 @@ pub(crate) fn undo(launch: &Launch, failed: Box<Failed>) {
     };
     if let Ok(Some(trash)) = teardown(&remains, &exit) {
         let _ = purge(&trash);
+        event::append(event::data_root(&launch.places.data), &launch.subject.event("destroy"));
     }
 }

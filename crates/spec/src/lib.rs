@@ -6,6 +6,7 @@
 pub mod container;
 mod digest;
 mod error;
+pub mod event;
 pub mod image;
 pub mod manifest;
 mod platform;

@@ -74,21 +74,30 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
         // As Docker's: a signal ends the client, and the process goes on.
         forward: None,
     };
-    let ExecProcess { pidfd, io } = process;
+    let ExecProcess { pidfd, io, told } = process;
     let waitable = pidfd.try_clone()?;
     let Some(remote) = remote(pidfd, io, stdin)? else {
         return Ok(0);
     };
     match attach::attach(remote, raw, options)? {
-        Ending::Exited(code) => Ok(run_command::exit_code(code)),
-        Ending::Detached => Ok(0),
+        Ending::Exited(code) => {
+            told.ended(code);
+            Ok(run_command::exit_code(code))
+        }
+        Ending::Detached => {
+            told.detached();
+            Ok(0)
+        }
         Ending::Signalled(signal) => Ok(attach::signal_code(signal)),
         Ending::Closed => {
             let ended = ExecProcess {
                 pidfd: waitable,
                 io: ExecIo::Detached,
+                told,
             };
-            Ok(run_command::exit_code(ended.wait()))
+            let code = ended.wait();
+            ended.told.ended(code);
+            Ok(run_command::exit_code(code))
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hull_engine::event;
 use hull_registry::{Client, PullOptions, Pulled, Settings};
 use hull_spec::{Platform, Reference};
 use hull_store::Access;
@@ -55,6 +56,14 @@ pub(super) fn pull(ctx: &Context, reference: &Reference, platform: Option<Platfo
     let client = Arc::new(Client::new(settings(ctx)?));
     let options = PullOptions { platform };
     let pulled = hull_registry::pull(store, &client, reference, &options, &show.progress())?;
+    let image = hull_engine::image::find(&engine, &pulled.reference.to_string()).ok();
+    event::image(
+        &engine,
+        "pull",
+        &reference.familiar(),
+        &reference.familiar_name(),
+        image.as_ref(),
+    );
     for line in pulled.status_lines() {
         show.print(&line);
     }

@@ -1,7 +1,7 @@
 //! `run`: create, start, attach, and the process's exit code as our own.
 
-use hull_engine::Engine;
 use hull_engine::container::{self, RemoveRequest, StartRequest};
+use hull_engine::{Engine, event};
 use hull_spec::ErrorKind;
 use hull_spec::container::CreateRequest;
 
@@ -97,7 +97,12 @@ pub(super) fn forward(engine: &Engine, id: &str, signal: i32) {
 pub(super) fn finish(engine: &Engine, id: &str, ending: Ending) -> Outcome {
     match ending {
         Ending::Exited(code) => Ok(exit_code(code)),
-        Ending::Detached => Ok(0),
+        Ending::Detached => {
+            if let Ok(record) = container::find(engine, id) {
+                event::container(engine, &record, "detach", &[]);
+            }
+            Ok(0)
+        }
         Ending::Signalled(signal) => Ok(attach::signal_code(signal)),
         // The monitor was killed. The container may go on without it.
         Ending::Closed => match container::wait(engine, id) {

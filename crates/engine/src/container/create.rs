@@ -11,7 +11,7 @@ use hull_store::image::Image;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{describe, find, merge, mounts, name, record, userns};
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, Result, event};
 
 /// A new container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +72,7 @@ pub fn create(engine: &Engine, request: &CreateRequest) -> Result<Created> {
     record.mounts = mounts::resolve(engine, &record, &image)?;
     describe::check_mounts(&record)?;
     place(engine, &mut record)?;
+    event::container(engine, &record, "create", &[]);
     Ok(Created { id, warnings })
 }
 

@@ -12,7 +12,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use super::{describe, find, kill, status};
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, Result, event};
 
 /// What is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,6 +62,8 @@ pub struct ExecProcess {
     pub pidfd: OwnedFd,
     /// Its streams.
     pub io: ExecIo,
+    /// Tells its end.
+    pub told: event::Exec,
 }
 
 impl ExecProcess {
@@ -121,6 +123,7 @@ pub fn exec(engine: &Engine, name: &str, request: &ExecRequest) -> Result<ExecPr
         id: record.id.clone(),
         source: Box::new(source),
     };
+    let told = event::Exec::begun(engine, &record, &request.cmd);
     let joined = hull_runtime::exec::exec(&target, &process, io).map_err(failed)?;
     let io = match joined.console {
         Some(master) => ExecIo::Terminal(master),
@@ -129,6 +132,7 @@ pub fn exec(engine: &Engine, name: &str, request: &ExecRequest) -> Result<ExecPr
     Ok(ExecProcess {
         pidfd: joined.child.pidfd,
         io,
+        told,
     })
 }
 

@@ -6,7 +6,7 @@ use hull_spec::container::{LiveState, Record, Status};
 use rustix::process::Pid;
 
 use super::{find, pause, status};
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, Result, event};
 
 /// Sends a signal, by name or number; `KILL` where it is empty.
 ///
@@ -27,7 +27,7 @@ pub fn kill(engine: &Engine, name: &str, signal: &str) -> Result<()> {
             return Ok(());
         }
     }
-    send(&record, &live, signal)
+    send(engine, &record, &live, signal)
 }
 
 const KILL: i32 = 9;
@@ -42,7 +42,7 @@ pub(crate) fn halt(engine: &Engine, record: &Record) -> Result<()> {
 }
 
 /// A signal for the init of a running container.
-pub(crate) fn send(record: &Record, live: &LiveState, signal: i32) -> Result<()> {
+pub(crate) fn send(engine: &Engine, record: &Record, live: &LiveState, signal: i32) -> Result<()> {
     let gone = || Error::NotRunning { id: record.id.clone() };
     let init = open(live).ok_or_else(gone)?;
     hull_sys::signal::send(&init, signal).map_err(|errno| match errno {
@@ -53,10 +53,11 @@ pub(crate) fn send(record: &Record, live: &LiveState, signal: i32) -> Result<()>
             source: errno.into(),
         },
     })?;
+    event::container(engine, record, "kill", &[("signal", &signal.to_string())]);
     // A paused container goes on where the signal may be one to end by: Docker's rule.
     let own = record.config.stop_signal.as_deref().filter(|s| !s.is_empty());
     if signal == KILL || own.is_none_or(|own| parse(own).is_ok_and(|own| own == signal)) {
-        pause::thaw(record.clone(), live)?;
+        pause::thaw(engine, record, live)?;
     }
     Ok(())
 }

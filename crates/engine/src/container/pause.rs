@@ -7,7 +7,7 @@ use hull_spec::ErrorKind;
 use hull_spec::container::{LiveState, Record, Status};
 
 use super::{find, status};
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, Result, event};
 
 /// Freezes all processes of a running container.
 ///
@@ -30,7 +30,9 @@ pub fn pause(engine: &Engine, name: &str) -> Result<()> {
     if cgroup::frozen(&cgroups) == Freeze::Frozen {
         return Err(Error::State(format!("Container {} is already paused", record.id)));
     }
-    cgroup::freeze(&cgroups).map_err(|e| refused("pause", record, e))
+    cgroup::freeze(&cgroups).map_err(|e| refused("pause", &record, e))?;
+    event::container(engine, &record, "pause", &[]);
+    Ok(())
 }
 
 /// Lets the processes of a paused container go on.
@@ -42,7 +44,9 @@ pub fn unpause(engine: &Engine, name: &str) -> Result<()> {
     let look = status::derive(engine, &record)?;
     match (look.status, look.live) {
         (Status::Paused, Some(live)) => {
-            cgroup::thaw(&status::cgroups(&live)).map_err(|e| refused("unpause", record, e))
+            cgroup::thaw(&status::cgroups(&live)).map_err(|e| refused("unpause", &record, e))?;
+            event::container(engine, &record, "unpause", &[]);
+            Ok(())
         }
         _ => Err(Error::State(format!("Container {} is not paused", record.id))),
     }
@@ -50,24 +54,28 @@ pub fn unpause(engine: &Engine, name: &str) -> Result<()> {
 
 /// Lets a container go on that has been sent a signal which it must see to end. One that is not paused, or has ended
 /// meanwhile, needs nothing.
-pub(crate) fn thaw(record: Record, live: &LiveState) -> Result<()> {
+pub(crate) fn thaw(engine: &Engine, record: &Record, live: &LiveState) -> Result<()> {
     let cgroups: Vec<PathBuf> = status::cgroups(live);
     if cgroup::frozen(&cgroups) == Freeze::Thawed {
         return Ok(());
     }
     match cgroup::thaw(&cgroups).map_err(|e| refused("unpause", record, e)) {
         Err(Error::NotRunning { .. }) => Ok(()),
-        done => done,
+        Err(e) => Err(e),
+        Ok(()) => {
+            event::container(engine, record, "unpause", &[]);
+            Ok(())
+        }
     }
 }
 
 /// A cgroup that is gone was that of a container that has just ended.
-fn refused(act: &'static str, record: Record, error: hull_runtime::Error) -> Error {
+fn refused(act: &'static str, record: &Record, error: hull_runtime::Error) -> Error {
     match error.kind() {
-        ErrorKind::NotFound => Error::NotRunning { id: record.id },
+        ErrorKind::NotFound => Error::NotRunning { id: record.id.clone() },
         _ => Error::Freeze {
             act,
-            id: record.id,
+            id: record.id.clone(),
             source: Box::new(error),
         },
     }

@@ -7,7 +7,7 @@ use hull_monitor::{Remains, teardown};
 use hull_spec::container::{LastExit, LiveState, Record};
 
 use super::{find, lock, status};
-use crate::{Engine, Result};
+use crate::{Engine, Result, event};
 
 /// Clears what an earlier run of this container left on the host. The caller holds its lock and knows that it does not
 /// run.
@@ -27,6 +27,13 @@ pub(crate) fn clear(engine: &Engine, record: &Record) -> Result<()> {
         });
     }
     let _ = std::fs::remove_file(run.join("state.json"));
+    if let Some(live) = live {
+        let exit = LastExit {
+            exit_code: status::UNSEEN,
+            ..LastExit::default()
+        };
+        event::subject_of_dead(engine, record, &live).ended(&engine.data, &exit, None);
+    }
     free_addresses(engine, Some(&record.id));
     Ok(())
 }
@@ -100,13 +107,17 @@ pub(crate) fn one(engine: &Engine, record: &Record) -> Result<bool> {
     };
     let exit = look.exit.unwrap_or_else(|| LastExit {
         exit_code: status::UNSEEN,
-        started_at: live.started_at,
+        started_at: live.started_at.clone(),
         ..LastExit::default()
     });
+    let mut gone = None;
     if let Some(trash) = teardown(&remains, &exit)? {
         hull_monitor::purge(&trash)?;
         crate::volume::remove_all_anonymous(engine, record)?;
+        // The volumes have told of themselves.
+        gone = Some(&[][..]);
     }
+    event::subject_of_dead(engine, record, &live).ended(&engine.data, &exit, gone);
     Ok(true)
 }
 

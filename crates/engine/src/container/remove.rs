@@ -4,7 +4,7 @@ use hull_spec::container::Record;
 use hull_store::Access;
 
 use super::{find, lock, recover, status, stop};
-use crate::{Engine, Error, Result, volume};
+use crate::{Engine, Error, Result, event, volume};
 
 /// How a container is removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,8 @@ pub fn remove(engine: &Engine, name: &str, request: &RemoveRequest) -> Result<()
         stop::end(engine, &record, live, 9, 0)?;
     }
     // A container that was to be removed at its end is gone by now.
-    if find::exists(engine, &record.id) {
+    let removed = find::exists(engine, &record.id);
+    if removed {
         let Some(_lock) = lock::take(engine, &record.id)? else {
             return Err(Error::Busy { id: record.id });
         };
@@ -56,6 +57,9 @@ pub fn remove(engine: &Engine, name: &str, request: &RemoveRequest) -> Result<()
     }
     if request.volumes || record.host_config.auto_remove {
         volume::remove_all_anonymous(engine, &record)?;
+    }
+    if removed {
+        event::container(engine, &record, "destroy", &[]);
     }
     free_image(engine, &record)
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{create, find, record};
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, Result, event};
 
 /// Gives a container another name. Whatever it is doing goes on.
 ///
@@ -54,5 +54,6 @@ pub fn rename(engine: &Engine, old: &str, new: &str) -> Result<()> {
         unclaim(new);
         return Err(Error::NoSuchContainer { name: old.to_owned() });
     }
+    event::container(engine, &record, "rename", &[("oldName", &format!("/{before}"))]);
     Ok(())
 }

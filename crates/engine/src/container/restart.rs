@@ -2,7 +2,7 @@
 
 use super::start::{StartRequest, start};
 use super::{find, status, stop};
-use crate::{Engine, Result};
+use crate::{Engine, Result, event};
 
 /// Stops a container as [`stop`](super::stop()) does, if it runs, and starts it. One that is removed at its end is kept.
 ///
@@ -23,5 +23,6 @@ pub fn restart(engine: &Engine, name: &str, signal: Option<&str>, timeout: Optio
         return Err(e);
     }
     start(engine, &record.id, &StartRequest { attach: false })?;
+    event::container(engine, &record, "restart", &[]);
     Ok(())
 }

@@ -6,7 +6,7 @@ use hull_monitor::{Launch, Places};
 use hull_spec::container::{Record, Status};
 
 use super::{describe, find, lock, recover, status};
-use crate::{Engine, Error, Result, volume};
+use crate::{Engine, Error, Result, event, volume};
 
 /// How a container is started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,5 +117,6 @@ fn plan(engine: &Engine, record: &Record, lock: std::fs::File, attach: Option<Un
         } else {
             Vec::new()
         },
+        subject: event::subject(engine, record),
     })
 }

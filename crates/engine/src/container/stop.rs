@@ -7,7 +7,7 @@ use hull_spec::container::{LiveState, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{find, kill, lock, recover, status};
-use crate::{Engine, Result};
+use crate::{Engine, Result, event};
 
 /// Docker's default until the kill, in seconds.
 const TIMEOUT: i64 = 10;
@@ -29,16 +29,18 @@ pub fn stop(engine: &Engine, name: &str, signal: Option<&str>, timeout: Option<i
     let own = record.config.stop_signal.as_deref().filter(|s| !s.is_empty());
     let signal = kill::parse(signal.filter(|s| !s.is_empty()).or(own).unwrap_or("TERM"))?;
     let seconds = timeout.or(record.config.stop_timeout).unwrap_or(TIMEOUT);
-    end(engine, &record, &live, signal, seconds)
+    end(engine, &record, &live, signal, seconds)?;
+    event::container(engine, &record, "stop", &[]);
+    Ok(())
 }
 
 /// Ends a running container and waits until its monitor, or we in its place, has cleaned up.
 pub(crate) fn end(engine: &Engine, record: &Record, live: &LiveState, signal: i32, seconds: i64) -> Result<()> {
     kill::halt(engine, record)?;
     if let Some(init) = kill::open(live) {
-        let ended = match kill::send(record, live, signal) {
+        let ended = match kill::send(engine, record, live, signal) {
             Ok(()) => {
-                super::pause::thaw(record.clone(), live)?;
+                super::pause::thaw(engine, record, live)?;
                 let patience = (seconds >= 0).then(|| Duration::from_secs(seconds.unsigned_abs()));
                 has_ended(&init, patience)
             }
@@ -46,7 +48,7 @@ pub(crate) fn end(engine: &Engine, record: &Record, live: &LiveState, signal: i3
             Err(e) => return Err(e),
         };
         if !ended {
-            match kill::send(record, live, KILL) {
+            match kill::send(engine, record, live, KILL) {
                 Err(e) if e.kind() != hull_spec::ErrorKind::Conflict => return Err(e),
                 _ => {}
             }

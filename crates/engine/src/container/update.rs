@@ -10,7 +10,7 @@ use hull_spec::ErrorKind;
 use hull_spec::container::{HostConfig, LiveState, Record, RestartPolicy};
 
 use super::{describe, find, policy, record, status};
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, Result, event};
 
 /// How long another command may be about to start the container.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -60,6 +60,7 @@ pub fn update(engine: &Engine, name: &str, request: &UpdateRequest) -> Result<()
     {
         apply(engine, &record, &later, &resources).map_err(failed)?;
     }
+    event::container(engine, &record, "update", &[]);
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use hull_store::image::{RemoveRequest, Removed, User};
 use hull_store::{Access, image};
 
 use crate::container::{self, status};
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, Result, event};
 
 /// Removes a reference, or an image with all of its references; frees at once what nothing else uses.
 ///
@@ -13,7 +13,19 @@ use crate::{Engine, Error, Result};
 /// Docker's conflicts; no such image; or what the store says.
 pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<Vec<Removed>> {
     let request = RemoveRequest { name, force };
-    Ok(image::remove(engine.store(Access::Write)?, &request, || users(engine))?)
+    let image = super::find(engine, name)?;
+    let removed = image::remove(engine.store(Access::Write)?, &request, || users(engine))?;
+    for one in &removed {
+        let action = match one {
+            Removed::Untagged(_) => "untag",
+            Removed::Deleted(digest) if *digest == image.id => "delete",
+            // A layer.
+            Removed::Deleted(_) => continue,
+        };
+        // Docker gives the ID for the name, too.
+        event::image(engine, action, image.id.as_str(), image.id.as_str(), Some(&image));
+    }
+    Ok(removed)
 }
 
 /// All containers with the images and layers that they need. A record that cannot be read is an error: what it needs
