@@ -131,8 +131,8 @@ fn line(event: &Event, out: &mut Vec<u8>) {
     attributes.retain(|name, value| known(name) && value.len() <= LINE_MAX / 16);
     // The command line of an exec.
     for text in [&mut short.action, &mut short.status] {
-        if text.len() > LINE_MAX / 16 {
-            text.truncate(text.floor_char_boundary(LINE_MAX / 16));
+        if let Some((end, _)) = text.char_indices().nth(LINE_MAX / 64) {
+            text.truncate(end);
         }
     }
     if serde_json::to_writer(&mut *out, &short).is_ok() && out.len() - start < LINE_MAX {
