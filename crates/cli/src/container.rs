@@ -8,6 +8,7 @@ mod block;
 mod device;
 mod environment;
 pub(crate) mod flags;
+mod gpu;
 mod limit;
 mod mount;
 mod network;

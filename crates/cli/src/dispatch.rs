@@ -150,7 +150,7 @@ mod tests {
         hint: run 'hull --help' for the commands
         ");
         insta::assert_snapshot!(error("-H tcp://x ps"), @"error: the flag --host is refused: hull has no daemon to connect to: every command does its own work on this host");
-        insta::assert_snapshot!(error("run --gpus all x"), @"error: the flag --gpus of 'hull run' is refused: GPUs come in a later version; --device passes single device nodes");
+        insta::assert_snapshot!(error("run --use-api-socket x"), @"error: the flag --use-api-socket of 'hull run' is refused: hull has no daemon whose socket could be passed on");
         insta::assert_snapshot!(error("run"), @r"
         error: 'hull run' requires at least 1 argument
 

@@ -149,7 +149,7 @@ mod tests {
         let run = command_text(command::find("run").unwrap(), 79);
         assert!(run.lines().all(|line| line.len() <= 79), "{run}");
         assert!(run.contains("\nNot there yet:\n"));
-        assert!(!run.contains("--gpus gpu-request"));
+        assert!(!run.contains("--link list"));
     }
 
     #[test]

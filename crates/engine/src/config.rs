@@ -16,6 +16,24 @@ pub struct Config {
     pub registry: toml::Table,
     /// How containers log unless they say otherwise.
     pub log: Log,
+    /// Where devices are described.
+    pub cdi: Cdi,
+}
+
+/// `[cdi]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Cdi {
+    /// Folders of device specifications; what a later one says counts.
+    pub spec_dirs: Vec<std::path::PathBuf>,
+}
+
+impl Default for Cdi {
+    fn default() -> Self {
+        Self {
+            spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
+        }
+    }
 }
 
 /// `[log]`.

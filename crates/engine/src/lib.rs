@@ -22,6 +22,7 @@
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::too_many_lines))]
 
+pub mod cdi;
 pub mod config;
 pub mod container;
 pub mod elapsed;

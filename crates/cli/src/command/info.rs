@@ -95,6 +95,18 @@ fn text(info: &Info) -> String {
     lines.pair(2, "Network", &info.plugins.network.join(" "));
     lines.pair(2, "Log", &info.plugins.log.join(" "));
     lines.pair(1, "Swarm", info.swarm.local_node_state);
+    if !info.cdi_spec_dirs.is_empty() {
+        lines.pair(1, "CDI spec directories", "");
+        for folder in &info.cdi_spec_dirs {
+            lines.add(2, folder);
+        }
+    }
+    if !info.discovered_devices.is_empty() {
+        lines.pair(1, "Discovered Devices", "");
+        for device in &info.discovered_devices {
+            lines.pair(2, device.source, &device.id);
+        }
+    }
     let runtimes: Vec<&str> = info.runtimes.keys().copied().collect();
     lines.pair(1, "Runtimes", &runtimes.join(" "));
     lines.pair(1, "Default Runtime", info.default_runtime);

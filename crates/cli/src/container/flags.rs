@@ -1,12 +1,11 @@
 //! The flags of `run` and `create`.
 
-use super::{block, device, environment, limit, mount, network};
+use super::{block, device, environment, gpu, limit, mount, network};
 use crate::args::{Flag, duration, value};
 
 const NO_USER_NETWORKS: &str =
     "networks of your own come in a later version; bridge, host, none and container:NAME work";
 const WINDOWS: &str = "it is for Windows containers";
-const NO_GPUS: &str = "GPUs come in a later version; --device passes single device nodes";
 
 /// The flags that both take.
 const SHARED: [Flag; 100] = [
@@ -44,7 +43,8 @@ const SHARED: [Flag; 100] = [
         .help("Number of CPUs"),
     Flag::string("cpuset-cpus").help("CPUs that it may run on (0-3, 0,1)"),
     Flag::string("cpuset-mems").help("NUMA nodes that it may take memory from (0-3, 0,1)"),
-    Flag::list("device").help("Add a device of the host, HOST[:CONTAINER][:rwm]"),
+    Flag::list("device")
+        .help("Add a device of the host, HOST[:CONTAINER][:rwm], or one by its CDI name, vendor.com/class=name"),
     Flag::list("device-cgroup-rule")
         .checked(device::check_rule)
         .help("Allow devices by a cgroup rule, such as `c 7:* rmw`"),
@@ -75,7 +75,10 @@ const SHARED: [Flag; 100] = [
         .help("Set a variable, or pass one on by its name"),
     Flag::list("env-file").help("Set the variables in a file, one a line"),
     Flag::list("expose").help("Declare a port or a range of ports"),
-    Flag::string("gpus").named("gpu-request").refused(NO_GPUS),
+    Flag::list("gpus")
+        .named("gpu-request")
+        .checked(gpu::check)
+        .help("Add GPUs that CDI files describe as nvidia.com/gpu: all, a number, or device=ID"),
     Flag::list("group-add").help("Add a supplementary group"),
     Flag::string("health-cmd").help("Command that checks whether it is healthy"),
     Flag::string("health-interval")

@@ -7,7 +7,7 @@ use hull_spec::container::{Config, CreateRequest, Empty, HostConfig, LogConfig, 
 
 use super::environment::{read_environment, read_labels};
 use super::volume::{self, Volume};
-use super::{block, device, limit, mount, network, port, restart, security};
+use super::{block, device, gpu, limit, mount, network, port, restart, security};
 use crate::args::{Matches, value};
 
 /// What the request takes from outside the command line.
@@ -110,7 +110,12 @@ fn volumes(args: &Matches, around: &Surroundings<'_>) -> Result<(Vec<String>, BT
 /// Where and how it runs.
 fn host_config(args: &Matches, around: &Surroundings<'_>) -> Result<HostConfig, String> {
     let security = security::options(args.values("security-opt"))?;
-    let devices = args.values("device").map(device::parse).collect::<Result<_, _>>()?;
+    let (named, paths): (Vec<&str>, Vec<&str>) = args
+        .values("device")
+        .partition(|device| hull_engine::cdi::is_name(device));
+    let devices = paths.into_iter().map(device::parse).collect::<Result<_, _>>()?;
+    let mut device_requests = args.values("gpus").map(gpu::parse).collect::<Result<Vec<_>, _>>()?;
+    device_requests.extend(gpu::named(named.into_iter().map(str::to_owned).collect()));
     let mounts = args
         .values("mount")
         .map(|text| mount::parse(text, &around.directory))
@@ -170,6 +175,7 @@ fn host_config(args: &Matches, around: &Surroundings<'_>) -> Result<HostConfig, 
         masked_paths: security.unconfined_paths.then(Vec::new),
         readonly_paths: security.unconfined_paths.then(Vec::new),
         devices,
+        device_requests,
         device_cgroup_rules: args.maybe_list("device-cgroup-rule"),
         ..HostConfig::default()
     };
@@ -304,11 +310,6 @@ fn refuse(args: &Matches) -> Result<(), String> {
     )?;
     only("isolation", &["default"], "it is for Windows containers")?;
     refuse_content_trust(args)?;
-    if let Some(device) = args.values("device").find(|d| is_cdi(d)) {
-        return Err(format!(
-            "--device {device}: devices by CDI name come in a later version"
-        ));
-    }
     Ok(())
 }
 
@@ -318,11 +319,6 @@ pub(crate) fn refuse_content_trust(args: &Matches) -> Result<(), String> {
         return Ok(());
     }
     Err("--disable-content-trust=false: checking Docker's old signatures (Notary v1) is not there".to_owned())
-}
-
-/// `vendor.com/class=name` (Container Device Interface).
-fn is_cdi(device: &str) -> bool {
-    !device.starts_with('/') && device.split_once('=').is_some_and(|(kind, _)| kind.contains('/'))
 }
 
 #[cfg(test)]

@@ -77,10 +77,10 @@ fn privileged_unknown_flags_are_refused_by_name() {
         .fails(125)
         .says("--no-such-flag");
     host.hull(words("ps --no-such-flag")).fails(125).says("--no-such-flag");
-    // Docker has it, hull not yet.
-    host.hull(words(&format!("run --gpus all {image} true")))
+    // Docker has it, hull not.
+    host.hull(words(&format!("run --use-api-socket {image} true")))
         .fails(125)
-        .says("--gpus");
+        .says("--use-api-socket");
 }
 
 #[test]

@@ -182,3 +182,76 @@ fn privileged_init_reaps_a_thousand_orphans_and_passes_signals_on() {
     assert_eq!(host.ok(["inspect", "-f", "{{.State.ExitCode}}", "own"]), "9");
     host.ok(["rm", "own"]);
 }
+
+#[test]
+fn privileged_devices_come_by_their_cdi_names() {
+    let Some((host, image)) = machine() else { return };
+    let folder = host.path("cdi");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(host.path("extra"), "mounted").unwrap();
+    std::fs::write(host.path("config.toml"), format!("[cdi]\nspec-dirs = [{folder:?}]\n")).unwrap();
+    std::fs::write(
+        folder.join("vendor.yaml"),
+        format!(
+            "cdiVersion: \"0.7.0\"\nkind: vendor.com/class\ncontainerEdits:\n  env: [COMMON=1]\ndevices:\n\
+             - name: one\n  containerEdits:\n    env: [ONE=yes]\n    additionalGids: [4321]\n    deviceNodes:\n    \
+             - path: /dev/mine\n      hostPath: /dev/zero\n      permissions: rw\n    mounts:\n    - hostPath: {}\n      \
+             containerPath: /extra\n      options: [ro, nosuid, bind]\n- name: hooked\n  containerEdits:\n    hooks:\n    \
+             - hookName: createContainer\n      path: /bin/true\n",
+            host.path("extra").display()
+        ),
+    )
+    .unwrap();
+    std::fs::write(
+        folder.join("gpu.json"),
+        r#"{"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": [
+            {"name": "0", "containerEdits": {"env": ["GPU=0"]}}, {"name": "all", "containerEdits": {"env": ["GPU=all"]}}]}"#,
+    )
+    .unwrap();
+    let config = host.path("config.toml").display().to_string();
+    let hull = |line: &str, script: &str| {
+        let mut all = vec!["--config-file", &config];
+        all.extend(shell(line, script));
+        host.hull(all)
+    };
+    let run = format!("run --rm --device vendor.com/class=one {image}");
+    let seen = hull(
+        &run,
+        "echo $COMMON $ONE; head -c 3 /dev/mine | wc -c; cat /extra; touch /extra; id -G",
+    )
+    .stdout;
+    assert_eq!(seen, "1 yes\n3\nmounted0 4321\n");
+    for (flags, says) in [
+        (
+            "--device vendor.com/class=two --device a.b/c=d",
+            "CDI device injection failed: unresolvable CDI devices vendor.com/class=two, a.b/c=d",
+        ),
+        ("--device vendor.com/class=hooked", "createContainer"),
+        (
+            "--gpus driver=amd",
+            "could not select device driver \"amd\" with capabilities: [[gpu]]",
+        ),
+        ("--gpus device=9", "unresolvable CDI devices nvidia.com/gpu=9"),
+        (
+            "--gpus x",
+            "invalid count (x): value must be either \"all\" or an integer",
+        ),
+    ] {
+        hull(&format!("run --rm {flags} {image}"), "true").fails(125).says(says);
+    }
+    for (flags, expected) in [("all", "all"), ("1", "0"), ("device=0", "0")] {
+        assert_eq!(
+            hull(&format!("run --rm --gpus {flags} {image}"), "echo $GPU").stdout,
+            format!("{expected}\n")
+        );
+    }
+    // A host without any says so in Docker's words.
+    host.hull(words(&format!("run --rm --gpus all {image} true")))
+        .fails(125)
+        .says("could not select device driver \"\" with capabilities: [[gpu]]");
+    let info = host.hull(["--config-file", &config, "info"]).stdout;
+    assert!(
+        info.contains("cdi: nvidia.com/gpu=all\n  cdi: vendor.com/class=hooked"),
+        "{info}"
+    );
+}

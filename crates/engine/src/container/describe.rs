@@ -1,5 +1,6 @@
 //! From a container's record to what the runtime is told: everything that Docker's words leave open is decided here.
 
+mod cdi;
 mod devices;
 mod files;
 mod log;
@@ -101,7 +102,7 @@ pub(crate) fn container(engine: &Engine, record: &Record, run: &Path) -> Result<
     process.console_size = Some((host.console_size[0], host.console_size[1]));
     let mut devices = devices::plan(host, engine.rootless)?;
     let masks = tree::protection(host);
-    let container = Container {
+    let mut container = Container {
         hostname: own_uts.then(|| record.config.hostname.clone()),
         domainname: own_uts.then(|| record.config.domainname.clone()),
         rootfs: tree::rootfs(engine, record)?,
@@ -117,6 +118,7 @@ pub(crate) fn container(engine: &Engine, record: &Record, run: &Path) -> Result<
         namespaces,
         process,
     };
+    cdi::apply(engine, host, &mut container, &mut devices.policy)?;
     let mut resources = resources(host)?;
     resources.devices = devices.policy;
     let limited = resources

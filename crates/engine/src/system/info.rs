@@ -141,8 +141,22 @@ pub struct Info {
     /// Where CDI devices are described.
     #[serde(rename = "CDISpecDirs")]
     pub cdi_spec_dirs: Vec<String>,
+    /// The devices that are described there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub discovered_devices: Vec<DiscoveredDevice>,
     /// What this host lacks.
     pub warnings: Option<Vec<String>>,
+}
+
+/// A device that containers can have by its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DiscoveredDevice {
+    /// `cdi`.
+    pub source: &'static str,
+    /// Its name.
+    #[serde(rename = "ID")]
+    pub id: String,
 }
 
 /// What can be chosen from.
@@ -232,6 +246,7 @@ pub fn info(engine: &Engine) -> Result<Info> {
     let (operating_system, os_version) = host::distribution();
     let (running, paused, stopped) = count(engine)?;
     let config = engine.config()?;
+    let cdi_spec_dirs = config.cdi.spec_dirs.as_slice();
     let entries = |dir: &str| fs::read_dir(dir).map_or(0, Iterator::count);
     Ok(Info {
         id: id(engine),
@@ -305,7 +320,14 @@ pub fn info(engine: &Engine) -> Result<Info> {
         runc_commit: Commit::default(),
         init_commit: Commit::default(),
         security_options: security_options(engine),
-        cdi_spec_dirs: Vec::new(),
+        cdi_spec_dirs: cdi_spec_dirs.iter().map(|dir| dir.display().to_string()).collect(),
+        discovered_devices: crate::cdi::discover(cdi_spec_dirs)
+            .names()
+            .map(|id| DiscoveredDevice {
+                source: "cdi",
+                id: id.to_owned(),
+            })
+            .collect(),
         warnings: warnings(cgroups),
     })
 }

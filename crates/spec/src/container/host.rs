@@ -142,7 +142,7 @@ pub struct HostConfig {
     pub device_cgroup_rules: Option<Vec<String>>,
     /// GPUs and CDI devices.
     #[serde(deserialize_with = "null_default")]
-    pub device_requests: Vec<serde_json::Value>,
+    pub device_requests: Vec<DeviceRequest>,
     /// Soft memory limit, bytes.
     pub memory_reservation: i64,
     /// Memory and swap together, bytes; -1 for no limit of swap.
@@ -165,6 +165,23 @@ pub struct HostConfig {
     /// Paths that are read-only; missing for the default ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub readonly_paths: Option<Vec<String>>,
+}
+
+/// Devices that are asked for by a driver's rules: GPUs, and names of the Container Device Interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct DeviceRequest {
+    /// `cdi`, `nvidia` or empty.
+    pub driver: String,
+    /// How many; -1 for all.
+    pub count: i64,
+    /// Which.
+    #[serde(rename = "DeviceIDs")]
+    pub device_ids: Option<Vec<String>>,
+    /// What they must be able to do: one of the lists.
+    pub capabilities: Option<Vec<Vec<String>>>,
+    /// The driver's options.
+    pub options: Option<BTreeMap<String, String>>,
 }
 
 /// A log driver and its options.

@@ -100,10 +100,8 @@ fn what_is_not_there_yet_is_refused_by_name() {
     check("--runtime runsc x", "--runtime runsc");
     check("--isolation hyperv x", "--isolation hyperv");
     check("--disable-content-trust=false x", "--disable-content-trust=false");
-    check("--device nvidia.com/gpu=all x", "CDI");
     check("--network mine x", "network 'mine' is not there");
     check("--network host --network none x", "conflicting options");
-    check("--gpus all x", "--gpus: ");
     check("--link a x", "--link: ");
     check("--ip 1.2.3.4 x", "--ip: ");
     check("--storage-opt size=1g x", "--storage-opt: ");

@@ -110,7 +110,7 @@ fn mapped(mapping: &DeviceMapping) -> Result<Vec<Device>> {
 }
 
 /// The device at `path`, as a node of the same name.
-fn node(path: &Path) -> Option<Device> {
+pub(super) fn node(path: &Path) -> Option<Device> {
     let meta = std::fs::symlink_metadata(path).ok()?;
     let kind = meta.file_type();
     let kind = if kind.is_char_device() {
