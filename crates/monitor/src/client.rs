@@ -21,6 +21,8 @@ pub(crate) struct Client {
     pub(crate) stream: UnixStream,
     reader: Reader,
     queue: VecDeque<u8>,
+    /// Bytes of output that it was not sent because it reads too slowly.
+    dropped: u64,
     /// Gone, or speaking nonsense: to be dropped.
     pub(crate) gone: bool,
 }
@@ -32,6 +34,7 @@ impl Client {
             stream,
             reader: Reader::default(),
             queue: VecDeque::new(),
+            dropped: 0,
             gone: false,
         })
     }
@@ -61,6 +64,30 @@ impl Client {
             self.queue.extend(part);
         }
         self.flush();
+    }
+
+    /// Sends output to a client that may not make the container wait: one that is too far behind gets less of it, and is
+    /// told how much it missed once it has caught up.
+    pub(crate) fn offer(&mut self, kind: u8, payload: &[u8]) {
+        self.flush();
+        if self.behind() > BEHIND_MAX || (self.dropped > 0 && self.behind() > 0) {
+            self.dropped += payload.len() as u64;
+            return;
+        }
+        self.confess();
+        self.send(kind, payload);
+    }
+
+    /// Says how much is missing.
+    pub(crate) fn confess(&mut self) {
+        if self.dropped > 0 {
+            let note = format!(
+                "hull: {} bytes of output were not shown: they were read too slowly\n",
+                self.dropped
+            );
+            self.dropped = 0;
+            self.send(frame::STDERR, note.as_bytes());
+        }
     }
 
     /// Sends what waits, as far as the socket takes it.
@@ -121,5 +148,48 @@ impl Client {
         let _ = self.stream.set_write_timeout(Some(std::time::Duration::from_secs(10)));
         let (a, b) = self.queue.as_slices();
         let _ = self.stream.write_all(a).and_then(|()| self.stream.write_all(b));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_be_waited_for_misses_output_and_is_told() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut client = Client::new(ours).unwrap();
+        let chunk = [b'x'; 10_000];
+        let mut offered = 0;
+        while client.dropped < 1_000_000 {
+            client.offer(frame::STDOUT, &chunk);
+            offered += chunk.len() as u64;
+        }
+        assert!(client.behind() < BEHIND_MAX + 2 * chunk.len());
+        let dropped = client.dropped;
+        let reader = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            theirs.read_to_end(&mut bytes).unwrap();
+            bytes
+        });
+        hull_testkit::wait::until("it catches up", || {
+            client.flush();
+            (client.behind() == 0).then_some(())
+        });
+        client.offer(frame::STDOUT, b"end");
+        client.finish();
+        let mut frames = Reader::default();
+        frames.push(&reader.join().unwrap());
+        let (mut shown, mut notes) = (Vec::new(), Vec::new());
+        while let Some((kind, payload)) = frames.next_frame().unwrap() {
+            match kind {
+                frame::STDOUT => shown.extend_from_slice(payload),
+                _ => notes.extend_from_slice(payload),
+            }
+        }
+        assert_eq!(shown.len() as u64, offered - dropped + 3);
+        assert!(shown.ends_with(b"xend"));
+        let note = format!("hull: {dropped} bytes of output were not shown: they were read too slowly\n");
+        assert_eq!(String::from_utf8(notes).unwrap(), note);
     }
 }

@@ -16,6 +16,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::too_many_lines))]
 
 mod begin;
+mod buffer;
 mod client;
 mod error;
 pub mod event;

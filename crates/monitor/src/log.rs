@@ -119,6 +119,8 @@ pub(crate) struct Log {
     target: Option<Target>,
     lines: [Line; 2],
     unfinished: Option<Unfinished>,
+    /// Whether the container never waits for whoever takes its output.
+    lossy: bool,
 }
 
 impl Log {
@@ -150,6 +152,7 @@ impl Log {
             target,
             lines,
             unfinished,
+            lossy: plan.buffer.is_some(),
         })
     }
 
@@ -198,6 +201,11 @@ impl Log {
     /// Whether the container's output must wait for the log.
     pub(crate) fn is_congested(&self) -> bool {
         self.target.as_ref().is_some_and(Target::is_congested)
+    }
+
+    /// Whether output is rather lost than waited for, by clients too.
+    pub(crate) fn is_lossy(&self) -> bool {
+        self.lossy
     }
 
     /// What the log waits to write to.

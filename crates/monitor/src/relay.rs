@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::time::Instant;
@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::buffer::Buffer;
 use crate::client::{BEHIND_MAX, Client, Word};
 use crate::error::{Error, Result};
 use crate::frame;
@@ -68,14 +69,14 @@ pub(crate) enum Outcome {
 impl Relay {
     /// Runs until the container's init has ended and all that it wrote is taken, or until `due`.
     pub(crate) fn run(&mut self, due: Option<Instant>) -> Result<Outcome> {
-        let mut buffer = vec![0u8; 32 << 10].into_boxed_slice();
+        let mut buffer = Buffer::new();
         let mut input = std::mem::take(&mut self.input);
         let outcome = self.turn(due, &mut buffer, &mut input);
         self.input = input;
         outcome
     }
 
-    fn turn(&mut self, due: Option<Instant>, buffer: &mut [u8], input: &mut Input) -> Result<Outcome> {
+    fn turn(&mut self, due: Option<Instant>, buffer: &mut Buffer, input: &mut Input) -> Result<Outcome> {
         let mut rested = false;
         loop {
             let left = due.map(|due| due.saturating_duration_since(Instant::now()));
@@ -92,6 +93,7 @@ impl Relay {
             let Some(ready) = ready else {
                 if !rested {
                     // What a burst of output needed is not kept for ever.
+                    buffer.rest(&self.outputs);
                     self.log.rest();
                     hull_sys::memory::trim();
                     rested = true;
@@ -102,7 +104,7 @@ impl Relay {
             if ready.listener {
                 self.accept();
             }
-            self.hear(&ready.clients, buffer, input);
+            self.hear(&ready.clients, buffer.bytes(), input);
             self.feed(input);
             for at in 0..self.outputs.len() {
                 if ready.outputs[at] {
@@ -115,6 +117,7 @@ impl Relay {
             self.clients.retain(|client| !client.gone);
             if ready.init {
                 self.drain(buffer);
+                self.clients.iter_mut().for_each(Client::confess);
                 self.log.finish();
                 return Ok(Outcome::Ended);
             }
@@ -123,7 +126,8 @@ impl Relay {
 
     /// Waits for something to do; `None` where nothing came up for `patience`.
     fn wait(&self, input: &Input, patience: Option<&Timespec>) -> Result<Option<Ready>> {
-        let congested = self.log.is_congested() || self.clients.iter().any(|c| c.behind() > BEHIND_MAX);
+        let late = !self.log.is_lossy() && self.clients.iter().any(|c| c.behind() > BEHIND_MAX);
+        let congested = late || self.log.is_congested();
         let mut fds = Vec::with_capacity(6 + self.clients.len());
         fds.push(PollFd::new(&self.init, PollFlags::IN));
         fds.push(PollFd::new(&self.listener, PollFlags::IN));
@@ -247,19 +251,19 @@ impl Relay {
     }
 
     /// Takes what one output has. `false` when there is nothing (more).
-    fn take(&mut self, at: usize, buffer: &mut [u8]) -> bool {
+    fn take(&mut self, at: usize, buffer: &mut Buffer) -> bool {
         let Some(output) = &mut self.outputs[at] else {
             return false;
         };
-        let taken = match output.read(buffer) {
-            Ok(0) => None,
-            Ok(n) => Some(n),
+        let taken = match buffer.read(at, output) {
+            Ok([]) => None,
+            Ok(bytes) => Some(bytes),
             Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock) => return false,
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => return true,
             // A terminal whose other side is closed by all says EIO.
             Err(_) => None,
         };
-        let Some(n) = taken else {
+        let Some(bytes) = taken else {
             self.outputs[at] = None;
             return false;
         };
@@ -268,19 +272,25 @@ impl Relay {
         } else {
             (Stream::Stderr, frame::STDERR)
         };
-        self.log.write(stream, &buffer[..n]);
+        self.log.write(stream, bytes);
+        let lossy = self.log.is_lossy();
         for client in &mut self.clients {
-            client.send(kind, &buffer[..n]);
+            if lossy {
+                client.offer(kind, bytes);
+            } else {
+                client.send(kind, bytes);
+            }
         }
         true
     }
 
     /// Takes what is left when init has ended. Processes that share its PID namespace are gone with it; where it had none
     /// of its own, what others still write is not waited for.
-    fn drain(&mut self, buffer: &mut [u8]) {
+    fn drain(&mut self, buffer: &mut Buffer) {
         for at in 0..self.outputs.len() {
             while self.take(at, buffer) {
-                let behind = |c: &Client| c.behind() > BEHIND_MAX && !c.gone;
+                let lossy = self.log.is_lossy();
+                let behind = |c: &Client| !lossy && c.behind() > BEHIND_MAX && !c.gone;
                 while self.clients.iter().any(behind) {
                     let mut fds: Vec<_> = self
                         .clients

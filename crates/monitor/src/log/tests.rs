@@ -125,3 +125,246 @@ fn rotation_keeps_the_newest_and_loses_no_line_of_them() {
         assert_eq!(*text, format!("line {}\n", first + n));
     }
 }
+
+fn file_plan(folder: &Path, form: LogForm, compress: bool) -> LogPlan {
+    let (mut plan, _) = plan(folder, Some(1000), 4);
+    let file = plan.file.as_mut().unwrap();
+    file.form = form;
+    file.compress = compress;
+    plan
+}
+
+/// The lines of all files, oldest first, and how many of the files are compressed.
+fn all_lines(path: &Path, form: LogForm) -> (Vec<String>, usize) {
+    use std::io::Read;
+    let mut text = Vec::new();
+    let mut compressed = 0;
+    for n in (0..9).rev() {
+        let plain = if n == 0 { path.to_owned() } else { numbered(path, n) };
+        if let Ok(bytes) = std::fs::read(&plain) {
+            text.extend(bytes);
+        } else if let Ok(bytes) = std::fs::read(rotate::with_suffix(&plain, form.suffix())) {
+            compressed += 1;
+            match form {
+                LogForm::JsonFile => {
+                    let mut decoder = flate2::read::GzDecoder::new(&*bytes);
+                    decoder.read_to_end(&mut text).unwrap();
+                }
+                LogForm::Local => text.extend(zstd::decode_all(&*bytes).unwrap()),
+            }
+            assert!(Origin::read(form, &mut &*bytes).unwrap().size <= 1000);
+        }
+    }
+    let lines = String::from_utf8(text).unwrap();
+    (lines.lines().map(str::to_owned).collect(), compressed)
+}
+
+#[test]
+fn what_is_rotated_away_is_compressed() {
+    for form in [LogForm::JsonFile, LogForm::Local] {
+        let folder = tempfile::tempdir().unwrap();
+        let plan = file_plan(folder.path(), form, true);
+        let path = plan.file.as_ref().unwrap().path.clone();
+        let mut log = Log::open(&plan).unwrap();
+        let mut written = 0;
+        for n in 0..100 {
+            log.write(Stream::Stdout, format!("line {n}\n").as_bytes());
+            written += 1;
+            if n == 50 {
+                log = Log::open(&plan).unwrap();
+            }
+        }
+        let (lines, compressed) = all_lines(&path, form);
+        assert_eq!(compressed, 3, "{form:?}");
+        for (line, n) in lines.iter().rev().zip((0..written).rev()) {
+            assert!(line.contains(&format!("line {n}")), "{line}");
+        }
+        assert!(lines.len() > 30);
+        // A kill of the compressing process leaves both; one of the writing one leaves a gap.
+        std::fs::write(numbered(&path, 1), "").unwrap();
+        std::fs::remove_file(rotate::with_suffix(&numbered(&path, 2), form.suffix())).unwrap();
+        for n in 0..200 {
+            log.write(Stream::Stdout, format!("more {n}\n").as_bytes());
+        }
+        let (lines, compressed) = all_lines(&path, form);
+        assert_eq!(compressed, 3);
+        assert!(lines.last().unwrap().contains("more 199"));
+        assert!(lines.iter().all(|line| line.contains("more ")), "{lines:?}");
+    }
+}
+
+#[test]
+fn a_compression_under_way_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x");
+    std::fs::write(&path, "x").unwrap();
+    let file = std::fs::File::open(&path).unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            compress::wait(&path);
+            sender.send(()).unwrap();
+        });
+        assert!(receiver.recv_timeout(std::time::Duration::from_millis(30)).is_err());
+        drop(file);
+        receiver.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
+    });
+}
+
+#[test]
+fn a_line_outlives_its_monitor() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut plan, path) = plan(folder.path(), None, 3);
+    plan.unfinished = Some(folder.path().join("unfinished"));
+    let killed = |log: Log| drop(log);
+    let mut log = Log::open(&plan).unwrap();
+    log.write(Stream::Stdout, b"one\ntw");
+    log.write(Stream::Stderr, b"er");
+    log.write(Stream::Stdout, b"o, ");
+    killed(log);
+    let mut log = Log::open(&plan).unwrap();
+    log.write(Stream::Stdout, b"three\n");
+    log.write(Stream::Stderr, &[b'x'; LINE_MAX]);
+    killed(log);
+    let mut log = Log::open(&plan).unwrap();
+    log.write(Stream::Stderr, b"rest\n");
+    log.finish();
+    killed(log);
+    // What was finished does not come again.
+    Log::open(&plan).unwrap().finish();
+    let found: Vec<String> = texts(&path).into_iter().map(|(_, text)| text).collect();
+    let long = "er".to_owned() + &"x".repeat(LINE_MAX - 2);
+    assert_eq!(found, ["one\n", "two, three\n", &long, "xxrest\n"]);
+}
+
+#[test]
+fn all_parts_of_a_line_have_its_first_ones_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = file_plan(folder.path(), LogForm::Local, false);
+    let path = plan.file.as_ref().unwrap().path.clone();
+    let mut log = Log::open(&plan).unwrap();
+    log.write(Stream::Stdout, &[b'x'; LINE_MAX]);
+    log.write(Stream::Stdout, b"\nnext\n");
+    let (lines, _) = all_lines(&path, LogForm::Local);
+    let heads: Vec<_> = lines.iter().map(|line| line.split_at(22).0.split_at(2)).collect();
+    assert_eq!((heads[0].0, heads[1].0, heads[2].0), ("oP", "oF", "oF"));
+    assert_eq!(heads[0].1, heads[1].1);
+    assert_ne!(heads[1].1, heads[2].1);
+}
+
+#[test]
+fn an_entry_that_was_torn_gets_an_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (plan, path) = plan(folder.path(), None, 3);
+    std::fs::write(&path, "{\"log\":\"ha").unwrap();
+    Log::open(&plan).unwrap().write(Stream::Stdout, b"a\n");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with("{\"log\":\"ha\n{\"log\":\"a\\n\""), "{text}");
+}
+
+#[test]
+fn a_file_that_was_cut_by_hand_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (plan, path) = plan(folder.path(), Some(1000), 3);
+    let mut log = Log::open(&plan).unwrap();
+    log.write(Stream::Stdout, b"a\n");
+    std::fs::File::create(&path).unwrap();
+    log.write(Stream::Stdout, b"b\n");
+    assert_eq!(texts(&path), [("stdout".to_owned(), "b\n".to_owned())]);
+}
+
+/// A file system of 64 kB, gone at the end of the test.
+struct Small(tempfile::TempDir);
+
+impl Small {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("none", folder.path(), "tmpfs", flags, Some(c"size=64k")).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(self.0.path(), rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+#[test]
+fn privileged_a_full_disk_loses_whole_entries_only_and_says_so() {
+    if !hull_testkit::require_root() {
+        return;
+    }
+    for form in [LogForm::JsonFile, LogForm::Local] {
+        let disk = Small::new();
+        let (mut plan, path) = plan(disk.0.path(), Some(1 << 20), 2);
+        plan.file.as_mut().unwrap().form = form;
+        plan.buffer = Some(1000);
+        let mut log = Log::open(&plan).unwrap();
+        let ballast = disk.0.path().join("ballast");
+        std::fs::write(&ballast, [0; 32 << 10]).unwrap();
+        for n in 0..1000 {
+            log.write(Stream::Stdout, format!("line {n} {}\n", "x".repeat(100)).as_bytes());
+        }
+        std::fs::remove_file(&ballast).unwrap();
+        log.write(Stream::Stdout, b"after\n");
+        log.write(Stream::Stdout, b"end\n");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let whole = |line: &&str| match form {
+            LogForm::JsonFile => serde_json::from_str::<serde_json::Value>(line).is_ok(),
+            LogForm::Local => line.starts_with("oF 1") || line.starts_with("eF 1"),
+        };
+        assert!(lines.iter().all(|line| whole(line)), "{text}");
+        let (note, rest) = lines
+            .iter()
+            .rev()
+            .take(2)
+            .collect::<Vec<_>>()
+            .split_first()
+            .map(|(e, r)| (r[0].to_string(), e.to_string()))
+            .unwrap();
+        assert!(rest.contains("end"));
+        let lost: usize = note
+            .split_once("hull: ")
+            .unwrap()
+            .1
+            .split(' ')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+        let kept = lines.iter().filter(|line| line.contains("line ")).count();
+        assert_eq!(kept + lost, 1000, "{note}");
+        for (n, line) in lines.iter().take(kept).enumerate() {
+            assert!(line.contains(&format!("line {n} ")), "{line}");
+        }
+        assert!(lines[kept].contains("after"));
+    }
+}
+
+#[test]
+fn privileged_a_disk_that_has_no_room_for_a_new_file_keeps_the_log() {
+    if !hull_testkit::require_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Small(folder);
+    let flags = rustix::mount::MountFlags::empty();
+    // Three inodes: the root, the log, and one more file.
+    rustix::mount::mount("none", disk.0.path(), "tmpfs", flags, Some(c"size=64k,nr_inodes=3")).unwrap();
+    let (plan, path) = plan(disk.0.path(), Some(1000), 3);
+    let mut log = Log::open(&plan).unwrap();
+    std::fs::write(disk.0.path().join("other"), "").unwrap();
+    for n in 0..20 {
+        log.write(Stream::Stdout, format!("line {n}\n").as_bytes());
+    }
+    std::fs::remove_file(disk.0.path().join("other")).unwrap();
+    log.write(Stream::Stdout, b"line 20\n");
+    let mut found = texts(&numbered(&path, 1));
+    found.extend(texts(&path));
+    let expected: Vec<_> = (0..=20).map(|n| ("stdout".to_owned(), format!("line {n}\n"))).collect();
+    assert_eq!(found, expected);
+}
