@@ -11,6 +11,7 @@ mod flood;
 mod isolation;
 mod lifecycle;
 mod limit;
+mod logs;
 mod membership;
 mod network;
 mod pause;
