@@ -30,8 +30,20 @@ pub(super) fn draw(lines: &[Vec<Piece>], columns: usize) -> String {
     for (row, line) in lines.iter().enumerate() {
         let y = BAR + MARGIN + (row as f64 + 0.75) * CELL.1;
         for piece in line {
-            let lead = piece.text.chars().take_while(|c| *c == ' ').count();
-            let text = piece.text.trim();
+            let dots = dots(piece, BAR + MARGIN + row as f64 * CELL.1);
+            if !dots.is_empty() {
+                let _ = writeln!(svg, "<path{} d=\"{dots}\"/>", look(piece.style));
+            }
+            let text: String = piece
+                .text
+                .chars()
+                .map(|c| if is_braille(c) { ' ' } else { c })
+                .collect();
+            let lead = text.chars().take_while(|c| *c == ' ').count();
+            let text = text.trim();
+            if text.is_empty() {
+                continue;
+            }
             let x = MARGIN + (piece.column + lead) as f64 * CELL.0;
             // The reader's font may be wider or narrower: the text is fitted to its cells.
             let length = text.chars().count() as f64 * CELL.0;
@@ -44,6 +56,37 @@ pub(super) fn draw(lines: &[Vec<Piece>], columns: usize) -> String {
         }
     }
     svg + "</g>\n</svg>\n"
+}
+
+fn is_braille(c: char) -> bool {
+    ('\u{2800}'..='\u{28ff}').contains(&c)
+}
+
+/// The dots of a piece's braille patterns, as a path: few fonts have them as wide as letters. `top` is the upper edge of its
+/// line.
+fn dots(piece: &Piece, top: f64) -> String {
+    const SIDE: f64 = 2.8;
+    let mut path = String::new();
+    for (at, c) in piece.text.chars().enumerate().filter(|(_, c)| is_braille(*c)) {
+        // Bits 0 to 2 and 6 are the left column from above, 3 to 5 and 7 the right one (Unicode, Braille Patterns).
+        for (bit, column, row) in [
+            (0, 0, 0),
+            (1, 0, 1),
+            (2, 0, 2),
+            (6, 0, 3),
+            (3, 1, 0),
+            (4, 1, 1),
+            (5, 1, 2),
+            (7, 1, 3),
+        ] {
+            if u32::from(c) & (1 << bit) != 0 {
+                let x = MARGIN + ((piece.column + at) as f64 + 0.25 + f64::from(column) / 2.0) * CELL.0 - SIDE / 2.0;
+                let y = top + (0.125 + f64::from(row) / 4.0) * CELL.1 - SIDE / 2.0;
+                let _ = write!(path, "M{x:.1} {y:.1}h{SIDE}v{SIDE}h-{SIDE}z");
+            }
+        }
+    }
+    path
 }
 
 fn look(style: Style) -> String {
@@ -111,5 +154,16 @@ mod tests {
         let svg = draw(&[vec![piece]], 20);
         assert!(svg.contains(" font-weight=\"bold\">&lt;a &amp; b&gt;</text>"), "{svg}");
         assert!(svg.contains("<text x=\"43.2\""), "18 and three cells: {svg}");
+    }
+    #[test]
+    fn braille_is_drawn_as_dots() {
+        let piece = Piece {
+            column: 1,
+            text: "\u{2881} x".into(),
+            style: Style::default(),
+        };
+        let svg = draw(&[vec![piece]], 20);
+        assert_eq!(svg.matches("v2.8").count(), 2, "{svg}");
+        assert!(svg.contains(">x</text>") && !svg.contains('\u{2881}'), "{svg}");
     }
 }
