@@ -13,7 +13,7 @@ use std::path::Path;
 use hull_spec::container::LiveState;
 
 use super::{find, status};
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, Result, event};
 use format::Format;
 use process::{Host, Process};
 
@@ -36,10 +36,12 @@ pub fn top(engine: &Engine, name: &str, options: &[String]) -> Result<Processes>
         return Err(Error::NotRunning { id: record.id });
     };
     let pids = pids(&live);
-    match format::read(options) {
-        Some(format) => native(&format, &pids),
-        None => host_ps(options, &pids),
-    }
+    let processes = match format::read(options) {
+        Some(format) => native(&format, &pids)?,
+        None => host_ps(options, &pids)?,
+    };
+    event::container(engine, &record, "top", &[]);
+    Ok(processes)
 }
 
 /// The processes of a running container, in order.
