@@ -5,6 +5,7 @@
 //! where they are, such as `chroot /srv/peers`; `HULL_BENCH_PEER_ROOT` is then the path of that place's root).
 
 mod cases;
+mod logs;
 mod measure;
 mod memory;
 mod peers;
@@ -27,7 +28,7 @@ pub(crate) struct Options {
     /// A quarter of the rounds.
     #[arg(long)]
     quick: bool,
-    /// Only these: size, run, exec, many, pull.
+    /// Only these: size, run, exec, many, logs, pull.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Run the crates' own benchmarks (criterion), too.
@@ -110,6 +111,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
         if wanted("many") {
             cases::many(&bench, &image, &mut table)?;
+        }
+        if wanted("logs") {
+            logs::run(&bench, &image, &mut table)?;
         }
         Ok(())
     })?;

@@ -301,3 +301,132 @@ fn a_killed_monitor_and_a_removed_container_end_following() {
         });
     }
 }
+
+#[test]
+fn a_clock_that_jumps_hides_nothing() {
+    let host = Host::new();
+    let id = host.create("web", |_| {});
+    for (text, second) in [("a\n", 10), ("b\n", 50), ("c\n", 12), ("d\n", 14), ("e\n", 51)] {
+        append(&host, &id, &line(text, "stdout", second));
+    }
+    let at = |second: u32| Some(format!("2024-05-01T10:00:{second:02}Z").parse().unwrap());
+    let within = LogsRequest {
+        since: at(11),
+        until: at(20),
+        ..LogsRequest::default()
+    };
+    assert_eq!(text(&host, "web", &within), "c\nd\n");
+}
+
+/// Compresses the newest rotated file as a monitor does.
+fn compress(host: &Host, id: &str, with_origin: bool) {
+    let path = host.dir(id).join(format!("{id}-json.log.1"));
+    let file = File::open(&path).unwrap();
+    let mut header = flate2::GzBuilder::new();
+    if with_origin {
+        let origin = hull_monitor::Origin::of(&file).unwrap();
+        header = header.extra(serde_json::to_vec(&origin).unwrap());
+    }
+    let out = File::create(host.dir(id).join(format!("{id}-json.log.1.gz"))).unwrap();
+    let mut encoder = header.write(out, flate2::Compression::fast());
+    std::io::copy(&mut &file, &mut encoder).unwrap();
+    encoder.finish().unwrap();
+    fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn compressed_files_are_read_and_a_follower_knows_them_again() {
+    let host = Host::new();
+    let id = host.create("web", |_| {});
+    for n in 0..3 {
+        append(&host, &id, &line(&format!("{n}\n"), "stdout", n));
+    }
+    rotate(&host, &id, 3);
+    compress(&host, &id, false);
+    append(&host, &id, &line("3\n", "stdout", 3));
+    for (tail, expected) in [
+        (None, "0\n1\n2\n3\n"),
+        (Some(1), "3\n"),
+        (Some(2), "2\n3\n"),
+        (Some(4), "0\n1\n2\n3\n"),
+        (Some(9), "0\n1\n2\n3\n"),
+    ] {
+        let request = LogsRequest {
+            tail,
+            ..LogsRequest::default()
+        };
+        assert_eq!(text(&host, "web", &request), expected);
+    }
+    let mut running = host.start(&id, |_| {});
+    std::thread::scope(|scope| {
+        let request = LogsRequest {
+            follow: true,
+            tail: Some(1),
+            ..LogsRequest::default()
+        };
+        let received = follow(scope, &host, request);
+        let next = || received.recv_timeout(LONG).unwrap();
+        assert_eq!(next(), "3\n");
+        fs::rename(
+            host.dir(&id).join(format!("{id}-json.log.1.gz")),
+            host.dir(&id).join(format!("{id}-json.log.2.gz")),
+        )
+        .unwrap();
+        rotate(&host, &id, 2);
+        compress(&host, &id, true);
+        append(&host, &id, &line("4\n", "stdout", 4));
+        assert_eq!(next(), "4\n");
+        running.kill();
+        host.write_exit(&id, |exit| exit.started_at.clone_from(&running.live.started_at));
+        fs::remove_file(host.run(&id).join("state.json")).unwrap();
+        running.unlock();
+        assert_eq!(received.recv_timeout(LONG), Err(mpsc::RecvTimeoutError::Disconnected));
+    });
+    // What is left of a damaged one is not an error.
+    let path = host.dir(&id).join(format!("{id}-json.log.1.gz"));
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 12]).unwrap();
+    let mut seen = Vec::new();
+    let flaws = logs(&host.engine, "web", &LogsRequest::default(), &mut |told| {
+        if let Told::Entry(entry) = told {
+            seen.extend_from_slice(entry.text);
+        }
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert!(seen.ends_with(b"4\n") && seen.starts_with(b"0\n1\n2\n"));
+    assert!(flaws.damaged > 0);
+}
+
+#[test]
+fn a_follower_that_is_overtaken_says_so() {
+    let host = Host::new();
+    let id = host.create("web", |_| {});
+    append(&host, &id, &line("0\n", "stdout", 0));
+    let running = host.start(&id, |_| {});
+    let mut seen = Vec::new();
+    let request = LogsRequest {
+        follow: true,
+        ..LogsRequest::default()
+    };
+    let flaws = logs(&host.engine, "web", &request, &mut |told| match told {
+        Told::Entry(entry) => {
+            seen.push(String::from_utf8(entry.text.to_vec()).unwrap());
+            match seen.len() {
+                3 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+        Told::Pause => {
+            for n in 1..4 {
+                rotate(&host, &id, 2);
+                append(&host, &id, &line(&format!("{n}\n"), "stdout", n));
+            }
+            ControlFlow::Continue(())
+        }
+    })
+    .unwrap();
+    assert_eq!(seen, ["0\n", "2\n", "3\n"]);
+    assert!(flaws.overtaken);
+    drop(running);
+}

@@ -10,17 +10,7 @@ use crate::{Error, Result};
 const COMMON: [&str; 2] = ["mode", "max-buffer-size"];
 
 /// What every driver takes for its local copy, each behind `cache-`.
-const CACHE: [&str; 9] = [
-    "disabled",
-    "max-file",
-    "max-size",
-    "compress",
-    "labels",
-    "labels-regex",
-    "env",
-    "env-regex",
-    "tag",
-];
+const CACHE: [&str; 4] = ["disabled", "max-file", "max-size", "compress"];
 
 /// Whether an option is about the local copy.
 pub(super) fn is_cache(name: &str) -> bool {
