@@ -6,6 +6,7 @@
 mod attach;
 mod catalog;
 mod create;
+mod events;
 mod exec;
 mod images;
 mod info;

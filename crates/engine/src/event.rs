@@ -2,6 +2,10 @@
 //!
 //! Each verb tells what it has done, once it is done. What goes into the log and how is in [`hull_monitor::event`].
 
+mod filter;
+mod listen;
+mod tail;
+
 use std::fs::File;
 
 use hull_monitor::event::{self, Subject, now};
@@ -9,6 +13,8 @@ use hull_spec::container::{LiveState, Record};
 use hull_spec::event::{Event, Kind};
 use hull_store::image::Image;
 use sha2::{Digest as _, Sha256};
+
+pub use listen::{EventsRequest, listen};
 
 use crate::Engine;
 use crate::container::name;

@@ -1,8 +1,8 @@
 //! All commands: those that work, and those that Docker has and hull has not yet.
 
 use super::{
-    Command, attach, create, exec, images, info, inspect, kill, logs, pause, port, ps, pull, rename, restart, rm, rmi,
-    run, start, stats, stop, top, update, version, wait,
+    Command, attach, create, events, exec, images, info, inspect, kill, logs, pause, port, ps, pull, rename, restart,
+    rm, rmi, run, start, stats, stop, top, update, version, wait,
 };
 
 /// All commands that work, in the order of help.
@@ -14,6 +14,7 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &images::COMMAND,
     &version::COMMAND,
     &info::COMMAND,
+    &events::COMMAND,
     &attach::COMMAND,
     &create::COMMAND,
     &start::COMMAND,
@@ -77,7 +78,6 @@ pub(crate) const MISSING: &[&str] = &[
     "context",
     "cp",
     "diff",
-    "events",
     "export",
     "history",
     "import",
@@ -113,7 +113,6 @@ pub(crate) const MISSING: &[&str] = &[
     "image tag",
     "system df",
     "system dial-stdio",
-    "system events",
     "system prune",
 ];
 

@@ -36,7 +36,8 @@ pub(crate) struct Data {
 }
 
 /// Fields that are maps in Go, from texts to texts.
-const TEXTS: [&str; 9] = [
+const TEXTS: [&str; 10] = [
+    "Attributes",
     "Labels",
     "Annotations",
     "Sysctls",
@@ -78,6 +79,24 @@ impl Data {
     pub(crate) fn document(json: &Json) -> Self {
         let mut shapes = Shapes::default();
         let value = shapes.build(json, "", false);
+        Self { value, shapes }
+    }
+
+    /// The data of a document whose fields have other names in Go than in JSON: `aliases` are the Go names, with what
+    /// fields have that the JSON leaves out.
+    pub(crate) fn aliased(json: &Json, aliases: &[(&str, &str, Json)]) -> Self {
+        let mut shapes = Shapes::default();
+        let value = shapes.build(json, "", false);
+        let (Value::Map(map), Some(shape)) = (&value, shapes.of(&value).cloned()) else {
+            return Self { value, shapes };
+        };
+        let mut map = BTreeMap::clone(map);
+        for (go, name, missing) in aliases {
+            let field = map.get(*name).cloned();
+            let field = field.unwrap_or_else(|| shapes.build(missing, go, false));
+            map.insert(Arc::from(*go), field);
+        }
+        let value = shapes.keep(Value::Map(Arc::new(map)), shape);
         Self { value, shapes }
     }
 

@@ -5,6 +5,7 @@
 mod attack;
 mod change;
 mod command;
+mod events;
 mod fault;
 mod figures;
 mod flood;
