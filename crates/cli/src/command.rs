@@ -4,6 +4,7 @@
 //! `run(args, ctx)`. `main` looks its name up here and reads that one table.
 
 mod attach;
+mod boot;
 mod catalog;
 mod create;
 mod events;

@@ -1,8 +1,10 @@
 //! The same binary as a container's monitor: see [`hull_monitor::resident`].
 
 use std::ffi::OsString;
+use std::fs::File;
 
 use hull_engine::{Engine, Settings, container};
+use hull_monitor::Hooks;
 
 /// Runs as a monitor. `args` are the descriptor of what is handed over, and the engine's places. Returns the exit code.
 pub(crate) fn run(args: &[OsString]) -> u8 {
@@ -15,9 +17,12 @@ pub(crate) fn run(args: &[OsString]) -> u8 {
     };
     // It outlives the folder that its command was called in.
     let _ = std::env::set_current_dir("/");
-    let relaunch = |id: &str, lock: std::fs::File| {
-        let launch = container::relaunch(&Engine::open(&settings), id, lock);
-        launch.map_err(|e| format!("{:#}", anyhow::Error::from(e)))
+    let text = |e: hull_engine::Error| format!("{:#}", anyhow::Error::from(e));
+    let launch = |id: &str, lock: File| container::relaunch(&Engine::open(&settings), id, lock).map_err(text);
+    let probe = |id: &str| container::probe(&Engine::open(&settings), id).map_err(text);
+    let hooks = Hooks {
+        launch: &launch,
+        probe: &probe,
     };
-    u8::try_from(hull_monitor::resident::main(fd, &relaunch)).unwrap_or(1)
+    u8::try_from(hull_monitor::resident::main(fd, hooks)).unwrap_or(1)
 }

@@ -99,6 +99,21 @@ impl Engine {
         }
     }
 
+    /// Another engine over the same places, for another thread.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self {
+            data: self.data.clone(),
+            run: self.run.clone(),
+            rootless: self.rootless,
+            resident: self.resident,
+            config_path: self.config_path.clone(),
+            config: OnceCell::new(),
+            reader: OnceCell::new(),
+            writer: OnceCell::new(),
+        }
+    }
+
     /// What this program takes to work in the same places as this engine: the roots, the configuration file, and whether it
     /// is a normal user's. [`Settings::from_arguments`] reads them.
     pub(crate) fn resident_arguments(&self) -> Option<Vec<OsString>> {

@@ -134,6 +134,7 @@ fn begin(launch: &mut Launch, begun: &mut Begun, listener: Option<UnixListener>)
         log,
         stdin_once: launch.stdin_once,
         input: Input::default(),
+        probe: None,
     })
 }
 

@@ -22,6 +22,8 @@ pub struct Keep {
     pub run: PathBuf,
     /// `DATA/names/NAME`, removed with the container.
     pub name: PathBuf,
+    /// Process ID of its init.
+    pub pid: i32,
     /// Its cgroups.
     pub cgroups: Vec<PathBuf>,
     /// Its log.

@@ -15,6 +15,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::too_many_lines))]
 
+mod adopt;
 mod begin;
 mod buffer;
 mod client;
@@ -22,6 +23,7 @@ mod error;
 pub mod event;
 mod failure;
 pub mod frame;
+mod health;
 mod keep;
 mod launch;
 mod log;
@@ -33,11 +35,13 @@ pub mod socket;
 mod supervise;
 mod teardown;
 
+pub use adopt::adopt;
 pub use error::{Error, Result};
 pub use failure::Failure;
+pub use health::{FILE as HEALTH_FILE, Probe};
 pub use keep::{Keep, Place};
 pub use launch::{BridgePlan, Launch, NetworkPlan, Places};
 pub use log::{JournaldPlan, LogFile, LogForm, LogPlan, LogTarget, Origin, SyslogAddress, SyslogFormat, SyslogPlan};
-pub use restart::{Relaunch, halt};
+pub use restart::{Halt, Hooks, halt};
 pub use supervise::spawn;
 pub use teardown::{Remains, keep_at_end, note_cgroups, purge, remove_files, teardown, write_state};

@@ -46,6 +46,8 @@ pub(crate) struct Relay {
     pub(crate) stdin_once: bool,
     /// Input on its way to the container.
     pub(crate) input: Input,
+    /// Where a health check tells what it has found.
+    pub(crate) probe: Option<OwnedFd>,
 }
 
 /// Input on its way.
@@ -64,6 +66,8 @@ pub(crate) enum Outcome {
     Ended,
     /// The time is up.
     Due,
+    /// A health check has something to tell.
+    Probed,
 }
 
 impl Relay {
@@ -115,6 +119,9 @@ impl Relay {
                 client.flush();
             }
             self.clients.retain(|client| !client.gone);
+            if ready.probe && !ready.init {
+                return Ok(Outcome::Probed);
+            }
             if ready.init {
                 self.drain(buffer);
                 self.clients.iter_mut().for_each(Client::confess);
@@ -128,7 +135,7 @@ impl Relay {
     fn wait(&self, input: &Input, patience: Option<&Timespec>) -> Result<Option<Ready>> {
         let late = !self.log.is_lossy() && self.clients.iter().any(|c| c.behind() > BEHIND_MAX);
         let congested = late || self.log.is_congested();
-        let mut fds = Vec::with_capacity(6 + self.clients.len());
+        let mut fds = Vec::with_capacity(7 + self.clients.len());
         fds.push(PollFd::new(&self.init, PollFlags::IN));
         fds.push(PollFd::new(&self.listener, PollFlags::IN));
         let mut outputs = [None; 2];
@@ -161,6 +168,10 @@ impl Relay {
             fds.push(PollFd::new(&client.stream, wanted));
         }
         let clients = first_client..fds.len();
+        let probe = self.probe.as_ref().map(|probe| {
+            fds.push(PollFd::new(probe, PollFlags::IN));
+            fds.len() - 1
+        });
         if let Some(target) = self.log.waits_for() {
             fds.push(PollFd::from_borrowed_fd(target, PollFlags::OUT));
         }
@@ -178,6 +189,7 @@ impl Relay {
         Ok(Some(Ready {
             init: is_ready(0),
             listener: is_ready(1),
+            probe: probe.is_some_and(is_ready),
             outputs: outputs.map(|at| at.is_some_and(is_ready)),
             clients: clients.map(is_ready).collect(),
         }))
@@ -313,6 +325,7 @@ impl Relay {
 struct Ready {
     init: bool,
     listener: bool,
+    probe: bool,
     outputs: [bool; 2],
     clients: Vec<bool>,
 }

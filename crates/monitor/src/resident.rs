@@ -21,11 +21,12 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::client::Client;
+use crate::health;
 use crate::keep::Keep;
 use crate::log::Log;
 use crate::prelink;
 use crate::relay::{Input, Relay};
-use crate::restart::{self, Relaunch};
+use crate::restart::{self, Hooks};
 use crate::supervise::{Ward, take_role};
 
 /// The name that this program is called by to become a monitor.
@@ -154,6 +155,7 @@ impl Handoff {
             log: Log::open(&self.keep.log).ok()?,
             stdin_once: self.keep.stdin_once,
             input: self.input,
+            probe: None,
         };
         let ward = Ward {
             relay,
@@ -179,7 +181,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// The monitor's life in this form. `fd` holds the handoff; the result is the exit code.
-pub fn main(fd: RawFd, relaunch: Relaunch<'_>) -> i32 {
+pub fn main(fd: RawFd, hooks: Hooks<'_>) -> i32 {
     take_role();
     // Its own executable is not to be swept away while it may have to start it again.
     let _own = shared_executable();
@@ -188,14 +190,14 @@ pub fn main(fd: RawFd, relaunch: Relaunch<'_>) -> i32 {
     };
     hull_sys::memory::settle();
     loop {
-        let ended = exit.take().unwrap_or_else(|| {
-            let relayed = ward.relay.run(None).map(drop);
-            ward.ended(relayed)
-        });
-        if !restart::again(&ward.keep, &ended) {
+        let (ended, revive) = match exit.take() {
+            Some(ended) => (ended, false),
+            None => health::attend(&mut ward, hooks),
+        };
+        if !revive && !restart::again(&ward.keep, &ended) {
             return ward.end(&ended);
         }
-        match restart::restart(ward, ended, relaunch) {
+        match restart::restart(ward, ended, hooks) {
             Ok(next) => ward = next,
             Err(left) => {
                 let (ward, ended) = *left;

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::begin::{Failed, start};
 use crate::error::{Result, io_at};
 use crate::failure::{Failure, chain};
+use crate::health::{self, Probe};
 use crate::keep::Keep;
 use crate::launch::Launch;
 use crate::log::now;
@@ -24,17 +25,30 @@ const DELAY_MAX: Duration = Duration::from_secs(60);
 /// A container that ran for longer starts with the first delay again.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// The mark that somebody stopped the container: then no restart follows.
+/// The mark that a container is being stopped: then no restart follows.
 const HALTED: &str = "halted";
+
+/// Why a container is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// Somebody wants it not to run.
+    Asked,
+    /// The host is going down; at its next boot the container's policy holds.
+    Shutdown,
+}
 
 /// Marks the container whose run folder is `run` as stopped by somebody, so that it is not started again, and wakes a
 /// monitor that waits to do so. To be done before its process is signalled.
 ///
 /// # Errors
 /// If the mark cannot be made.
-pub fn halt(run: &Path) -> Result<()> {
+pub fn halt(run: &Path, why: Halt) -> Result<()> {
     let path = run.join(HALTED);
-    File::create(&path).map_err(io_at("write", &path))?;
+    let text = match why {
+        Halt::Asked => "",
+        Halt::Shutdown => "shutdown",
+    };
+    std::fs::write(&path, text).map_err(io_at("write", &path))?;
     let _ = crate::socket::connect(run);
     Ok(())
 }
@@ -44,15 +58,18 @@ pub(crate) fn unhalt(run: &Path) {
     let _ = std::fs::remove_file(run.join(HALTED));
 }
 
-/// Whether somebody stopped the container.
-pub(crate) fn halted(run: &Path) -> bool {
-    rustix::fs::access(run.join(HALTED), rustix::fs::Access::EXISTS).is_ok()
+/// Whether the container is being stopped, and why.
+pub(crate) fn halted(run: &Path) -> Option<Halt> {
+    match std::fs::read(run.join(HALTED)).ok()?.as_slice() {
+        b"shutdown" => Some(Halt::Shutdown),
+        _ => Some(Halt::Asked),
+    }
 }
 
 /// Whether the container is to be started again. Its policy may have been changed while it ran.
 pub(crate) fn again(keep: &Keep, exit: &LastExit) -> bool {
     // What is removed at its end has no policy.
-    if keep.auto_remove || exit.stopped {
+    if keep.auto_remove || exit.stopped || halted(&keep.run).is_some() {
         return false;
     }
     let record = std::fs::read(keep.data.join("config.json")).ok();
@@ -80,26 +97,28 @@ fn delay(last: Duration, ran: Duration) -> Duration {
     }
 }
 
-/// What only the engine knows: how a container is launched. Takes its ID and its lock.
-pub type Relaunch<'a> = &'a dyn Fn(&str, File) -> std::result::Result<Launch, String>;
+/// What only the engine knows.
+#[derive(Clone, Copy)]
+pub struct Hooks<'a> {
+    /// How a container is launched. Takes its ID and its lock.
+    pub launch: &'a dyn Fn(&str, File) -> std::result::Result<Launch, String>,
+    /// How a container's health is checked, if it is. Takes its ID.
+    pub probe: &'a dyn Fn(&str) -> std::result::Result<Option<Probe>, String>,
+}
 
 /// Starts a container again that has ended, after its delay. `Err` holds what is left of it and how it ended where somebody
 /// stopped it meanwhile, or its last start failed and the policy allows no further.
-pub(crate) fn restart(
-    mut ward: Ward,
-    mut exit: LastExit,
-    relaunch: Relaunch<'_>,
-) -> Result<Ward, Box<(Ward, LastExit)>> {
+pub(crate) fn restart(mut ward: Ward, mut exit: LastExit, hooks: Hooks<'_>) -> Result<Ward, Box<(Ward, LastExit)>> {
     loop {
         ward.clear(&exit);
         ward.delay = delay(ward.delay, ward.began.elapsed());
-        if interrupted(&ward.relay.listener, &ward.keep.run, ward.delay) {
-            exit.stopped = true;
+        if let Some(halt) = interrupted(&ward.relay.listener, &ward.keep.run, ward.delay) {
+            exit.stopped = halt == Halt::Asked;
             return Err(Box::new((ward, exit)));
         }
         let restarts = ward.keep.restarts.saturating_add(1);
         ward.began = Instant::now();
-        match attempt(&ward, restarts, relaunch) {
+        match attempt(&ward, restarts, hooks) {
             Ok(next) => return Ok(next),
             Err(failure) => {
                 ward.keep.restarts = restarts;
@@ -108,7 +127,7 @@ pub(crate) fn restart(
                     error: failure.message,
                     started_at: exit.started_at,
                     finished_at: now(),
-                    stopped: halted(&ward.keep.run),
+                    stopped: halted(&ward.keep.run) == Some(Halt::Asked),
                     restarts,
                     ..LastExit::default()
                 };
@@ -129,6 +148,7 @@ impl Ward {
         self.reserved.clear();
         // What cannot be removed now is the next start's to complain of.
         let _ = cgroup::remove(&self.keep.cgroups);
+        let _ = std::fs::remove_file(self.keep.run.join(health::FILE));
         let _ = write_json(&self.keep.data.join("exit.json"), exit);
         self.keep.tell_end(exit, false);
         let path = self.keep.run.join("state.json");
@@ -144,15 +164,15 @@ impl Ward {
 }
 
 /// Waits for `patience`, or until somebody has stopped the container: whoever does so connects to its socket.
-fn interrupted(listener: &UnixListener, run: &Path, patience: Duration) -> bool {
+fn interrupted(listener: &UnixListener, run: &Path, patience: Duration) -> Option<Halt> {
     let due = Instant::now() + patience;
     loop {
-        if halted(run) {
-            return true;
+        if let Some(halt) = halted(run) {
+            return Some(halt);
         }
         let left = due.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return false;
+            return None;
         }
         let mut fds = [PollFd::new(listener, PollFlags::IN)];
         let _ = poll(&mut fds, Timespec::try_from(left).ok().as_ref());
@@ -161,7 +181,7 @@ fn interrupted(listener: &UnixListener, run: &Path, patience: Duration) -> bool 
     }
 }
 
-fn attempt(ward: &Ward, restarts: u32, relaunch: Relaunch<'_>) -> std::result::Result<Ward, Failure> {
+fn attempt(ward: &Ward, restarts: u32, hooks: Hooks<'_>) -> std::result::Result<Ward, Failure> {
     let internal = |message: String| Failure {
         message,
         kind: hull_spec::ErrorKind::Internal,
@@ -169,7 +189,7 @@ fn attempt(ward: &Ward, restarts: u32, relaunch: Relaunch<'_>) -> std::result::R
     };
     let lock = ward.lock.try_clone().map_err(|e| internal(e.to_string()))?;
     let listener = ward.relay.listener.try_clone().map_err(|e| internal(e.to_string()))?;
-    let mut launch = relaunch(&ward.keep.id, lock).map_err(internal)?;
+    let mut launch = (hooks.launch)(&ward.keep.id, lock).map_err(internal)?;
     launch.restarts = restarts;
     match start(&mut launch, Some(listener)) {
         Ok(begun) => {
@@ -251,14 +271,15 @@ mod tests {
     fn a_halt_ends_the_wait() {
         let run = tempfile::tempdir().unwrap();
         let listener = crate::socket::listen(run.path()).unwrap();
-        assert!(!halted(run.path()));
+        assert_eq!(halted(run.path()), None);
         let path = run.path().to_owned();
-        let stopper = std::thread::spawn(move || halt(&path).unwrap());
+        let stopper = std::thread::spawn(move || halt(&path, Halt::Shutdown).unwrap());
         let started = Instant::now();
-        assert!(interrupted(&listener, run.path(), Duration::from_secs(60)));
+        let halt = interrupted(&listener, run.path(), Duration::from_secs(60));
+        assert_eq!(halt, Some(Halt::Shutdown));
         assert!(started.elapsed() < Duration::from_secs(30));
         stopper.join().unwrap();
         unhalt(run.path());
-        assert!(!interrupted(&listener, run.path(), Duration::from_millis(1)));
+        assert_eq!(interrupted(&listener, run.path(), Duration::from_millis(1)), None);
     }
 }

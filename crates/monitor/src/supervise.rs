@@ -20,6 +20,7 @@ use crate::keep::{Keep, Place};
 use crate::launch::Launch;
 use crate::log::now;
 use crate::relay::{Outcome, Relay};
+use crate::restart::Halt;
 use crate::teardown::{purge, teardown};
 use crate::{event, frame, resident, restart};
 
@@ -144,6 +145,7 @@ impl Ward {
                 data: launch.places.data,
                 run: launch.places.run,
                 name: launch.places.name,
+                pid: begun.starting.as_ref()?.child.pid.as_raw_pid(),
                 cgroups: launch.cgroups.folders,
                 log: launch.log,
                 network,
@@ -171,7 +173,7 @@ impl Ward {
             error: relayed.err().map(|e| chain(&e)).unwrap_or_default(),
             started_at: self.keep.started_at.clone(),
             finished_at: now(),
-            stopped: restart::halted(&self.keep.run),
+            stopped: restart::halted(&self.keep.run) == Some(Halt::Asked),
             restarts: self.keep.restarts,
         }
     }
@@ -252,8 +254,22 @@ pub(crate) fn reap(pidfd: &OwnedFd) -> i32 {
             (None, Some(signal)) => 128 + signal,
             (None, None) => UNSEEN,
         },
-        _ => UNSEEN,
+        _ => end_of_stranger(pidfd).unwrap_or(UNSEEN),
     }
+}
+
+/// How a process ended that is another's child: told once that one, or the host's init, has reaped it.
+fn end_of_stranger(pidfd: &OwnedFd) -> Option<i32> {
+    let due = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < due {
+        match hull_sys::pidfd::exit_status(pidfd.as_fd()) {
+            Ok(Some(status)) if status & 0x7f == 0 => return Some(status >> 8 & 0xff),
+            Ok(Some(status)) => return Some(128 + (status & 0x7f)),
+            Ok(None) => std::thread::sleep(Duration::from_millis(1)),
+            Err(_) => return None,
+        }
+    }
+    None
 }
 
 /// The exit code of a container whose end nobody saw: Docker's word for it.

@@ -47,6 +47,10 @@ pub fn teardown(remains: &Remains<'_>, exit: &LastExit) -> Result<Option<PathBuf
         }
     } else {
         done = done.and(write_json(&remains.data.join("exit.json"), exit));
+        // Its last health is part of how it ended.
+        if let Ok(health) = std::fs::read(remains.run.join(crate::HEALTH_FILE)) {
+            let _ = std::fs::write(remains.data.join(crate::HEALTH_FILE), health);
+        }
     }
     // Last: whoever finds no run folder takes the container for one that does not run.
     done.and(remove_run(remains.run)).map(|()| trash)

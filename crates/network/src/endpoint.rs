@@ -1,6 +1,10 @@
 //! A container's place on a network: taken, attached, configured, freed.
 
-use std::{net::Ipv4Addr, os::fd::BorrowedFd, path::Path};
+use std::{
+    net::Ipv4Addr,
+    os::fd::{BorrowedFd, OwnedFd},
+    path::Path,
+};
 
 use hull_spec::container::EndpointSettings;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -419,6 +423,33 @@ fn free(settings: &Settings, folder: &Path, plan: &EndpointPlan) -> Result<()> {
         conntrack::forget(plan)?;
     }
     state::remove(&lease::path(folder, plan.address))
+}
+
+/// The endpoint of container `id`, whose monitor was killed.
+///
+/// # Errors
+/// If the leases cannot be read.
+pub fn find(settings: &Settings, id: &str) -> Result<Option<EndpointPlan>> {
+    for folder in folders(settings)? {
+        let plans = lease::list(&folder)?.into_iter().filter_map(|found| found.plan);
+        if let Some(plan) = plans.into_iter().find(|plan| plan.container == id) {
+            return Ok(Some(plan));
+        }
+    }
+    Ok(None)
+}
+
+/// Takes the published ports of an endpoint once more, as far as nobody else has taken them since.
+#[must_use]
+pub fn reserve(plan: &EndpointPlan) -> Vec<OwnedFd> {
+    let wish = |port: &Published| Wish {
+        host: port.host,
+        host_ports: (port.host_port, port.host_port),
+        container_port: port.container_port,
+        protocol: port.protocol,
+    };
+    let taken = plan.ports.iter().filter_map(|port| reserve::take(&[wish(port)]).ok());
+    taken.flat_map(reserve::Reservation::into_sockets).collect()
 }
 
 /// Frees what containers left behind that died without a monitor to release them; returns their IDs.

@@ -1,8 +1,8 @@
 //! All commands: those that work, and those that Docker has and hull has not yet.
 
 use super::{
-    Command, attach, create, events, exec, images, info, inspect, kill, logs, pause, port, ps, pull, rename, restart,
-    rm, rmi, run, start, stats, stop, top, update, version, wait,
+    Command, attach, boot, create, events, exec, images, info, inspect, kill, logs, pause, port, ps, pull, rename,
+    restart, rm, rmi, run, start, stats, stop, top, update, version, wait,
 };
 
 /// All commands that work, in the order of help.
@@ -35,6 +35,8 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &inspect::CONTAINER,
     &inspect::IMAGE,
     &rmi::COMMAND,
+    &boot::BOOT,
+    &boot::SHUTDOWN,
 ];
 
 /// A group of commands, such as `hull container`.

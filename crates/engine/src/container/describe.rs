@@ -61,12 +61,6 @@ pub(crate) fn check(engine: &Engine, record: &Record) -> Result<Vec<String>> {
     super::policy::check_health(record.config.healthcheck.as_ref(), host)?;
     spaces::check(host)?;
     userns::check(engine, host)?;
-    if !host.health_on_failure.is_empty() {
-        return Err(Error::Unsupported(format!(
-            "`{}` of an unhealthy container is not there yet",
-            host.health_on_failure
-        )));
-    }
     if !matches!(host.runtime.as_str(), "" | "hull" | "runc") {
         return Err(Error::Invalid(format!(
             "unknown or invalid runtime name: {}",

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use hull_monitor::LogForm;
-use hull_spec::container::{Config, EndpointSettings, HostConfig, LiveState, MountPoint, PortBinding, Record, Status};
+use hull_spec::container::{
+    Config, EndpointSettings, Health, HostConfig, LiveState, MountPoint, PortBinding, Record, Status,
+};
 use hull_store::{Access, snapshot};
 use serde::Serialize;
 
@@ -100,6 +102,9 @@ pub struct State {
     pub started_at: String,
     /// RFC 3339, or Go's zero time.
     pub finished_at: String,
+    /// What its health checks have found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
 }
 
 /// Docker's `GraphDriver`.
@@ -193,7 +198,7 @@ pub fn inspect(engine: &Engine, name: &str, with_size: bool) -> Result<Inspect> 
         log_path: log.map(|(path, _)| path.display().to_string()).unwrap_or_default(),
         path,
         args,
-        restart_count: 0,
+        restart_count: restarts(&look),
         driver: "overlay2",
         platform: record.platform.split('/').next().unwrap_or_default().to_owned(),
         mount_label: String::new(),
@@ -212,6 +217,14 @@ pub fn inspect(engine: &Engine, name: &str, with_size: bool) -> Result<Inspect> 
         created: record.created,
         mounts: record.mounts,
     })
+}
+
+/// How often it was started again since somebody started it.
+fn restarts(look: &Look) -> u64 {
+    let live = look.live.as_ref().map(|live| live.restarts);
+    live.or(look.exit.as_ref().map(|exit| exit.restarts))
+        .unwrap_or_default()
+        .into()
 }
 
 fn state(look: &Look) -> State {
@@ -241,6 +254,7 @@ fn state(look: &Look) -> State {
                 .map_or(exit.started_at, |live| live.started_at.clone()),
         ),
         finished_at: time(exit.finished_at),
+        health: look.health.clone(),
     }
 }
 

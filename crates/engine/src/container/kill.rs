@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use hull_monitor::Halt;
 use hull_spec::container::{LiveState, Record, Status};
 use rustix::process::Pid;
 
@@ -22,7 +23,7 @@ pub fn kill(engine: &Engine, name: &str, signal: &str) -> Result<()> {
     let own = record.config.stop_signal.as_deref().filter(|s| !s.is_empty());
     // A signal that is meant to end it, not to be heard.
     if signal == KILL || parse(own.unwrap_or("TERM"))? == signal {
-        halt(engine, &record)?;
+        halt(engine, &record, Halt::Asked)?;
         if look.status == Status::Restarting {
             return Ok(());
         }
@@ -33,12 +34,14 @@ pub fn kill(engine: &Engine, name: &str, signal: &str) -> Result<()> {
 const KILL: i32 = 9;
 
 /// Tells a container's monitor that somebody wants it to end: it is not to be started again.
-pub(crate) fn halt(engine: &Engine, record: &Record) -> Result<()> {
+pub(crate) fn halt(engine: &Engine, record: &Record, why: Halt) -> Result<()> {
+    let host = &record.host_config;
+    let restarts = !matches!(host.restart_policy.name.as_str(), "" | "no") || host.health_on_failure == "restart";
     // What is removed at its end is not started again.
-    if record.host_config.auto_remove || matches!(record.host_config.restart_policy.name.as_str(), "" | "no") {
+    if host.auto_remove || !restarts {
         return Ok(());
     }
-    Ok(hull_monitor::halt(&engine.container_run(&record.id))?)
+    Ok(hull_monitor::halt(&engine.container_run(&record.id), why)?)
 }
 
 /// A signal for the init of a running container.

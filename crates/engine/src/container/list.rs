@@ -129,11 +129,12 @@ fn seen(engine: &Engine, id: &str, matcher: &Matcher<'_>) -> Result<Option<Seen>
     if !matcher.ids.is_empty() && !matcher.ids.iter().any(|re| re.is_match(id)) {
         return Ok(None);
     }
-    let look = status::sight(engine, id)?;
+    let mut look = status::sight(engine, id)?;
     if !matcher.all && look.live.is_none() {
         return Ok(None);
     }
     let record = load(engine, id)?;
+    look.health = status::health(engine, &record, &look)?;
     let created = elapsed::moment(&record.created).unwrap_or_default();
     let seen = Seen { record, look, created };
     Ok(matcher.matches(&seen).then_some(seen))
@@ -230,7 +231,10 @@ impl<'a> Matcher<'a> {
             && filters.labels(&record.config.labels)
             && filters.is("status", look.status.name())
             && (self.exited.is_empty() || ended_with(look, &self.exited))
-            && filters.is("health", "none")
+            && filters.is(
+                "health",
+                look.health.as_ref().map_or("none", |health| health.status.as_str()),
+            )
             && self.before.as_ref().is_none_or(|mark| at < *mark)
             && self.since.as_ref().is_none_or(|mark| at > *mark)
             && self
@@ -438,7 +442,11 @@ pub fn status_text(look: &Look, now: Timestamp) -> String {
         .unwrap_or_default();
     let ended = |exit: &LastExit| (exit.exit_code, elapsed::since(&exit.finished_at, now));
     match (look.status, look.exit.as_ref().map(ended)) {
-        (Status::Running, _) => format!("Up {started}"),
+        (Status::Running, _) => match look.health.as_ref().map(|health| health.status.as_str()) {
+            None => format!("Up {started}"),
+            Some("starting") => format!("Up {started} (health: starting)"),
+            Some(health) => format!("Up {started} ({health})"),
+        },
         (Status::Paused, _) => format!("Up {started} (Paused)"),
         (Status::Restarting, Some((code, ago))) => format!("Restarting ({code}) {ago} ago"),
         (Status::Restarting, None) => "Restarting".to_owned(),
@@ -480,6 +488,7 @@ mod tests {
                 live: live.cloned(),
                 exit: exit.cloned(),
                 monitored: false,
+                health: None,
             };
             assert_eq!(status_text(&look, now), expected);
         };

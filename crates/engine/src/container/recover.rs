@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use hull_monitor::{Remains, teardown};
+use hull_monitor::{Keep, Place, Remains, teardown};
 use hull_spec::container::{LastExit, LiveState, Record};
 
 use super::{find, lock, status};
@@ -66,6 +66,9 @@ pub fn all(engine: &Engine) -> Result<()> {
         };
         if one(engine, &record)? {
             dead.push(id);
+        } else {
+            // What keeps one from a new monitor keeps no other command from working.
+            let _ = adopt(engine, &record);
         }
     }
     if !dead.is_empty() {
@@ -73,6 +76,57 @@ pub fn all(engine: &Engine) -> Result<()> {
     }
     super::create::sweep(engine);
     Ok(())
+}
+
+/// Gives a container that runs without a monitor a new one.
+///
+/// # Errors
+/// If no monitor can be started. That somebody else has done it, or that the container has ended, is no error.
+pub(crate) fn adopt(engine: &Engine, record: &Record) -> Result<()> {
+    // Without the rights over the container, as a user outside of his namespace, nothing could be done for it.
+    let Some(program) = engine
+        .resident_arguments()
+        .filter(|_| rustix::process::geteuid().is_root())
+    else {
+        return Ok(());
+    };
+    if !engine.container_run(&record.id).join("state.json").exists() {
+        return Ok(());
+    }
+    let Some(lock) = lock::take(engine, &record.id)? else {
+        return Ok(());
+    };
+    let Some(live) = status::derive(engine, record)?.live else {
+        return Ok(());
+    };
+    let settings = super::describe::network_settings(engine);
+    let plan = match live.networks.is_empty() {
+        true => None,
+        false => hull_network::endpoint::find(&settings, &record.id)?,
+    };
+    let auto_remove = record.host_config.auto_remove;
+    let keep = Keep {
+        id: record.id.clone(),
+        data: engine.container_dir(&record.id),
+        run: engine.container_run(&record.id),
+        name: engine.names().join(&record.name),
+        pid: live.pid,
+        cgroups: cgroups(record, Some(&live)),
+        log: super::describe::log(engine, record)?,
+        network: plan.map(|plan| Place { settings, plan }),
+        terminal: record.config.tty,
+        stdin_once: record.config.stdin_once,
+        auto_remove,
+        volumes: if auto_remove {
+            crate::volume::anonymous(engine, record)
+        } else {
+            Vec::new()
+        },
+        started_at: live.started_at.clone(),
+        restarts: live.restarts,
+        subject: Some(event::subject_of_dead(engine, record, &live)),
+    };
+    Ok(hull_monitor::adopt(keep, lock, &live, &program)?)
 }
 
 /// Buries one container, if it has died unseen. The result tells whether it had anything on the host.

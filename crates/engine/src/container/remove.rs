@@ -3,7 +3,7 @@
 use hull_spec::container::Record;
 use hull_store::Access;
 
-use super::{find, lock, recover, status, stop};
+use super::{find, kill, lock, recover, status, stop};
 use crate::{Engine, Error, Result, event, volume};
 
 /// How a container is removed.
@@ -30,6 +30,7 @@ pub fn remove(engine: &Engine, name: &str, request: &RemoveRequest) -> Result<()
                 status: look.status,
             });
         }
+        kill::halt(engine, &record, hull_monitor::Halt::Asked)?;
         stop::end(engine, &record, live, 9, 0)?;
     }
     // A container that was to be removed at its end is gone by now.

@@ -2,10 +2,10 @@
 
 use std::os::unix::net::UnixStream;
 
-use hull_monitor::{Launch, Places};
+use hull_monitor::{Launch, Places, Probe};
 use hull_spec::container::{Record, Status};
 
-use super::{describe, find, lock, recover, status};
+use super::{describe, find, lock, recover, status, stop};
 use crate::{Engine, Error, Result, event, volume};
 
 /// How a container is started.
@@ -34,12 +34,10 @@ pub fn start(engine: &Engine, name: &str, request: &StartRequest) -> Result<Star
     let look = status::derive(engine, &record)?;
     if look.live.is_some() {
         refuse_paused(&look)?;
-        // It runs without a monitor: nobody could give its streams back.
-        return if request.attach {
-            Err(Error::Unmonitored { id: record.id })
-        } else {
-            Ok(Started { attach: None })
-        };
+        // It runs without a monitor.
+        drop(lock);
+        recover::adopt(engine, &record)?;
+        return running(engine, &record, request);
     }
     recover::clear(engine, &record)?;
     let (ours, theirs) = if request.attach {
@@ -86,6 +84,42 @@ fn refuse_paused(look: &status::Look) -> Result<()> {
 pub fn relaunch(engine: &Engine, id: &str, lock: std::fs::File) -> Result<Launch> {
     let record = find::load(engine, id)?;
     plan(engine, &record, lock, None)
+}
+
+/// How the health of container `id` is checked, if it is.
+///
+/// # Errors
+/// If its record is gone or its check cannot be run.
+pub fn probe(engine: &Engine, id: &str) -> Result<Option<Probe>> {
+    let record = find::load(engine, id)?;
+    let Some(check) = record.config.healthcheck.clone() else {
+        return Ok(None);
+    };
+    let shell = record.config.shell.clone().filter(|shell| !shell.is_empty());
+    let shell = || shell.unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()]);
+    let cmd = match check.test.split_first() {
+        Some((kind, args)) if kind == "CMD" && !args.is_empty() => args.to_vec(),
+        Some((kind, args)) if kind == "CMD-SHELL" && !args.is_empty() => {
+            shell().into_iter().chain(args.iter().cloned()).collect()
+        }
+        _ => return Ok(None),
+    };
+    let asked = describe::Exec {
+        cmd: &cmd,
+        env: &[],
+        user: None,
+        cwd: None,
+        tty: false,
+        privileged: false,
+    };
+    let timeout = record.config.stop_timeout.unwrap_or(stop::TIMEOUT);
+    Ok(Some(Probe {
+        check,
+        process: describe::exec_process(&record, &asked)?,
+        on_failure: record.host_config.health_on_failure.clone(),
+        stop_signal: stop::own_signal(&record)?,
+        stop_timeout: u64::try_from(timeout).ok().map(std::time::Duration::from_secs),
+    }))
 }
 
 fn plan(engine: &Engine, record: &Record, lock: std::fs::File, attach: Option<UnixStream>) -> Result<Launch> {

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use hull_runtime::cgroup::{Freeze, frozen};
-use hull_spec::container::{LastExit, LiveState, Record, Status};
+use hull_spec::container::{Health, LastExit, LiveState, Record, Status};
 use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 
@@ -27,6 +27,8 @@ pub struct Look {
     pub exit: Option<LastExit>,
     /// Whether a monitor holds its lock. A container can run without: then its monitor was killed.
     pub monitored: bool,
+    /// What its health checks have found, where it has some; [`sight`] does not look.
+    pub health: Option<Health>,
 }
 
 /// Looks at a container: its lock, then its processes, then how it last ended.
@@ -34,7 +36,9 @@ pub struct Look {
 /// # Errors
 /// If one of its files is there and cannot be read.
 pub fn derive(engine: &Engine, record: &Record) -> Result<Look> {
-    sight(engine, &record.id)
+    let mut look = sight(engine, &record.id)?;
+    look.health = health(engine, record, &look)?;
+    Ok(look)
 }
 
 /// [`derive`] by the ID alone.
@@ -61,6 +65,7 @@ pub(crate) fn sight(engine: &Engine, id: &str) -> Result<Look> {
                 live: Some(live),
                 exit,
                 monitored,
+                health: None,
             });
         }
         let exit = end(engine, id, Some(&live))?;
@@ -69,6 +74,7 @@ pub(crate) fn sight(engine: &Engine, id: &str) -> Result<Look> {
             live: None,
             exit: Some(exit),
             monitored,
+            health: None,
         });
     }
     if monitored {
@@ -79,6 +85,7 @@ pub(crate) fn sight(engine: &Engine, id: &str) -> Result<Look> {
             live: None,
             exit,
             monitored,
+            health: None,
         });
     }
     let exit: Option<LastExit> = read(&engine.container_dir(id).join("exit.json"))?;
@@ -91,7 +98,31 @@ pub(crate) fn sight(engine: &Engine, id: &str) -> Result<Look> {
         live: None,
         exit,
         monitored,
+        health: None,
     })
+}
+
+/// What the health checks of a container have found; `None` where it has none.
+///
+/// # Errors
+/// If it is there and cannot be read.
+pub(crate) fn health(engine: &Engine, record: &Record, look: &Look) -> Result<Option<Health>> {
+    let test = record.config.healthcheck.as_ref().and_then(|check| check.test.first());
+    if test.is_none_or(|kind| kind == "NONE") {
+        return Ok(None);
+    }
+    let starting = || Health {
+        status: "starting".to_owned(),
+        ..Health::default()
+    };
+    let folder = match look.live {
+        Some(_) => engine.container_run(&record.id),
+        None if look.exit.is_none() => return Ok(None),
+        None => engine.container_dir(&record.id),
+    };
+    Ok(Some(
+        read(&folder.join(hull_monitor::HEALTH_FILE))?.unwrap_or_else(starting),
+    ))
 }
 
 /// Whether a running container is paused: what its cgroup says, however the command ended that paused it.

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use hull_monitor::Halt;
 use hull_spec::container::{LiveState, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -10,7 +11,7 @@ use super::{find, kill, lock, recover, status};
 use crate::{Engine, Result, event};
 
 /// Docker's default until the kill, in seconds.
-const TIMEOUT: i64 = 10;
+pub(crate) const TIMEOUT: i64 = 10;
 const KILL: i32 = 9;
 
 /// Stops a container: `signal` (else its own, else TERM), then after `timeout` seconds (else its own, else 10; -1: never)
@@ -20,23 +21,40 @@ const KILL: i32 = 9;
 /// No such container, an invalid signal, what the kernel refuses.
 pub fn stop(engine: &Engine, name: &str, signal: Option<&str>, timeout: Option<i64>) -> Result<()> {
     let record = find(engine, name)?;
-    let Some(live) = status::derive(engine, &record)?.live else {
-        if recover::one(engine, &record)? {
+    let signal = match signal.filter(|s| !s.is_empty()) {
+        Some(signal) => kill::parse(signal)?,
+        None => own_signal(&record)?,
+    };
+    stop_by(engine, &record, (signal, timeout), Halt::Asked)
+}
+
+/// Stops a container as it wants to be, for a reason.
+pub(crate) fn stop_for(engine: &Engine, record: Record, why: Halt) -> Result<()> {
+    stop_by(engine, &record, (own_signal(&record)?, None), why)
+}
+
+fn stop_by(engine: &Engine, record: &Record, (signal, timeout): (i32, Option<i64>), why: Halt) -> Result<()> {
+    let Some(live) = status::derive(engine, record)?.live else {
+        if recover::one(engine, record)? {
             recover::free_addresses(engine, None);
         }
         return Ok(());
     };
-    let own = record.config.stop_signal.as_deref().filter(|s| !s.is_empty());
-    let signal = kill::parse(signal.filter(|s| !s.is_empty()).or(own).unwrap_or("TERM"))?;
+    kill::halt(engine, record, why)?;
     let seconds = timeout.or(record.config.stop_timeout).unwrap_or(TIMEOUT);
-    end(engine, &record, &live, signal, seconds)?;
-    event::container(engine, &record, "stop", &[]);
+    end(engine, record, &live, signal, seconds)?;
+    event::container(engine, record, "stop", &[]);
     Ok(())
+}
+
+/// The signal that a container wants to be stopped by.
+pub(crate) fn own_signal(record: &Record) -> Result<i32> {
+    let own = record.config.stop_signal.as_deref().filter(|s| !s.is_empty());
+    kill::parse(own.unwrap_or("TERM"))
 }
 
 /// Ends a running container and waits until its monitor, or we in its place, has cleaned up.
 pub(crate) fn end(engine: &Engine, record: &Record, live: &LiveState, signal: i32, seconds: i64) -> Result<()> {
-    kill::halt(engine, record)?;
     if let Some(init) = kill::open(live) {
         let ended = match kill::send(engine, record, live, signal) {
             Ok(()) => {

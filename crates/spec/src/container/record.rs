@@ -153,6 +153,32 @@ pub struct LastExit {
     pub restarts: u32,
 }
 
+/// `health.json`, and Docker's `State.Health`: what a container's health checks have found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Health {
+    /// `starting`, `healthy` or `unhealthy`.
+    pub status: String,
+    /// Failures since the last success.
+    pub failing_streak: u32,
+    /// The last checks, oldest first.
+    pub log: Vec<HealthResult>,
+}
+
+/// What one health check has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct HealthResult {
+    /// RFC 3339 with nanoseconds, UTC.
+    pub start: String,
+    /// RFC 3339 with nanoseconds, UTC.
+    pub end: String,
+    /// 0 for healthy; -1 where it was not run to its end.
+    pub exit_code: i32,
+    /// The beginning of what it wrote.
+    pub output: String,
+}
+
 /// What a container is doing, derived each time it is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
