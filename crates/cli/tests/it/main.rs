@@ -21,6 +21,7 @@ mod query;
 mod rootless;
 mod single_file;
 mod spaces;
+mod supervise;
 mod terminal;
 mod transcript;
 

@@ -41,10 +41,6 @@ pub fn create(engine: &Engine, request: &CreateRequest) -> Result<Created> {
     // Until the record is on disk, this keeps the image's layers from being collected.
     let _hold = store.hold()?;
     let image = resolve(engine, request)?;
-    let health = request.config.healthcheck.as_ref();
-    if health.is_some_and(|check| check.test.first().is_none_or(|word| word != "NONE")) {
-        return Err(Error::Unsupported("health checks are not there yet".to_owned()));
-    }
     let mut config = merge::merge(&request.config, image.config.config.as_ref());
     if merge::arguments(&config).is_empty() {
         return Err(Error::Invalid("no command specified".to_owned()));
