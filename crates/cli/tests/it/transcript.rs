@@ -38,8 +38,21 @@ macro_rules! transcripts {
 }
 
 transcripts! {
-    privileged_lifecycle "lifecycle",
     privileged_absent "absent",
+    privileged_environment "environment",
+    privileged_exec "exec",
+    privileged_image "image",
+    privileged_inspect "inspect",
+    privileged_label "label",
+    privileged_lifecycle "lifecycle",
+    privileged_limit "limit",
+    privileged_logs "logs",
+    privileged_mount "mount",
+    privileged_option "option",
+    privileged_port "port",
+    privileged_ps "ps",
+    privileged_run "run",
+    privileged_template "template",
     privileged_usage "usage",
 }
 
