@@ -147,6 +147,12 @@ pub(crate) fn for_each(names: &[String], mut act: impl FnMut(&str) -> Result<Opt
     Ok(code)
 }
 
+/// Why the system refused, as Go says it: without the number, in lower case.
+pub(crate) fn reason(e: &std::io::Error) -> String {
+    let text = e.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
 /// Prints a line on standard output.
 ///
 /// # Errors

@@ -52,12 +52,11 @@ impl Filters {
         values.is_empty() || values.iter().any(|v| v == text)
     }
 
-    /// The values of `name` as regular expressions, which is how Docker matches names and IDs.
-    pub(crate) fn patterns(&self, name: &'static str) -> Result<Vec<Regex>> {
-        self.values(name)
-            .iter()
-            .map(|value| Regex::new(value).map_err(|_| self.bad(name, value)))
-            .collect()
+    /// The values of `name` as regular expressions, which is how Docker matches names and IDs; `None` where the filter
+    /// was not given. What is no expression matches nothing.
+    pub(crate) fn patterns(&self, name: &str) -> Option<Vec<Regex>> {
+        let values = self.values(name);
+        (!values.is_empty()).then(|| values.iter().filter_map(|value| Regex::new(value).ok()).collect())
     }
 
     /// The one truth value of `name`, if it was given.
@@ -67,10 +66,10 @@ impl Filters {
             let on = match value.as_str() {
                 "1" | "true" | "True" | "TRUE" | "t" | "T" => true,
                 "0" | "false" | "False" | "FALSE" | "f" | "F" => false,
-                _ => return Err(self.bad(name, value)),
+                _ => return Err(self.bad(name, &format!("[{value}]"))),
             };
             if out.is_some_and(|before| before != on) {
-                return Err(self.bad(name, value));
+                return Err(self.bad(name, &format!("[{}]", self.values(name).join(" "))));
             }
             out = Some(on);
         }
@@ -126,7 +125,11 @@ mod tests {
         assert!(filters(&[("name", "x")]).only(&["name"]).is_ok());
         let error = filters(&[("nmae", "x")]).only(&["name"]).unwrap_err();
         assert_eq!(error.to_string(), "invalid filter 'nmae'");
-        assert!(filters(&[("name", "(")]).patterns("name").is_err());
+        assert!(
+            filters(&[("name", "(")])
+                .patterns("name")
+                .is_some_and(|found| found.is_empty())
+        );
         assert!(filters(&[("dangling", "maybe")]).flag("dangling").is_err());
         assert!(
             filters(&[("dangling", "true"), ("dangling", "false")])

@@ -121,7 +121,7 @@ fn enter_folder(process: &Process) -> Result<()> {
     };
     if !cwd.starts_with('/') {
         return Err(Error::Invalid(format!(
-            "the working directory `{cwd}` is invalid, it needs to be an absolute path"
+            "the working directory '{cwd}' is invalid, it needs to be an absolute path"
         )));
     }
     let resolve = ResolveFlags::NO_MAGICLINKS | ResolveFlags::IN_ROOT;
@@ -146,6 +146,9 @@ fn enter_folder(process: &Process) -> Result<()> {
                 at = format!("{}/{part}", at.trim_end_matches('/'));
             }
             open(cwd).during(act)?
+        }
+        Err(Errno::NOTDIR) if process.create_cwd => {
+            return Err(Error::Invalid(format!("Cannot mkdir: {cwd} is not a directory")));
         }
         Err(errno) => return Err(Error::System { act: act(), errno }),
         Ok(folder) => folder,
@@ -173,6 +176,8 @@ fn try_become(
         act: "make the sealed launcher (is the sysctl vm.memfd_noexec 2?)".to_owned(),
         errno,
     })?;
+    // Before the limits: a process may be allowed fewer descriptors than are open here.
+    let lifted = lift(&stdio, &sync, error_fd)?;
     set_limits(&process.limits)?;
     own_streams(&stdio, prepared.identity.uid);
     drop_bounding(process.capabilities)?;
@@ -185,7 +190,7 @@ fn try_become(
     }
     prepared.program = find_program(&process.args[0], &prepared.environment)?;
     rustix::process::umask(Mode::from_raw_mode(process.umask.unwrap_or(UMASK)));
-    place(&stdio, &sync, error_fd)?;
+    place(&lifted, error_fd)?;
     signal::reset_all();
     if process.no_new_privileges {
         prctl::no_new_privileges().during(|| "set no_new_privs".to_owned())?;
@@ -230,19 +235,29 @@ fn install(filter: &crate::container::Filter) -> Result<()> {
     hull_sys::seccomp::install(&filter.instructions, filter.flags).during(|| "install the seccomp filter".to_owned())
 }
 
+/// Copies of the standard descriptors and of the error descriptor, out of the way of the numbers that they will have.
+fn lift(stdio: &Stdio, sync: &OwnedFd, error_fd: i32) -> Result<[OwnedFd; 4]> {
+    let lift = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, error_fd + 8).during(placing);
+    Ok([
+        lift(stdio.stdin.as_fd())?,
+        lift(stdio.stdout.as_fd())?,
+        lift(stdio.stderr.as_fd())?,
+        lift(sync.as_fd())?,
+    ])
+}
+
+fn placing() -> String {
+    "place the standard descriptors".to_owned()
+}
+
 /// Puts the standard descriptors at 0, 1 and 2 and the error descriptor behind what is kept; all else closes on exec.
-fn place(stdio: &Stdio, sync: &OwnedFd, error_fd: i32) -> Result<()> {
-    let act = || "place the standard descriptors".to_owned();
+fn place([stdin, stdout, stderr, sync]: &[OwnedFd; 4], error_fd: i32) -> Result<()> {
     let first = u32::try_from(error_fd).unwrap_or(3);
-    exec::close_on_exec_from(first).during(act)?;
-    // Out of the way of the numbers to be filled.
-    let lift = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, error_fd + 8).during(act);
-    let (stdin, stdout) = (lift(stdio.stdin.as_fd())?, lift(stdio.stdout.as_fd())?);
-    let (stderr, sync) = (lift(stdio.stderr.as_fd())?, lift(sync.as_fd())?);
-    exec::place_fd(stdin.as_fd(), 0).during(act)?;
-    exec::place_fd(stdout.as_fd(), 1).during(act)?;
-    exec::place_fd(stderr.as_fd(), 2).during(act)?;
-    exec::place_fd(sync.as_fd(), error_fd).during(act)
+    exec::close_on_exec_from(first).during(placing)?;
+    exec::place_fd(stdin.as_fd(), 0).during(placing)?;
+    exec::place_fd(stdout.as_fd(), 1).during(placing)?;
+    exec::place_fd(stderr.as_fd(), 2).during(placing)?;
+    exec::place_fd(sync.as_fd(), error_fd).during(placing)
 }
 
 fn set_limits(limits: &[Limit]) -> Result<()> {

@@ -82,7 +82,7 @@ pub fn resolve(user: &str, more: &[String], passwd: &str, group: &str) -> Result
     let (uid, mut gid, name, home) = match (&entry, id) {
         (Some(e), _) => (e.uid, e.gid, e.name, e.home),
         (None, Some(id)) => (id, 0, "", ""),
-        (None, None) if user.bytes().all(|b| b.is_ascii_digit()) => {
+        (None, None) if user.parse::<i64>().is_ok() || user.bytes().all(|b| b.is_ascii_digit()) => {
             return Err(Error::Invalid("uids and gids must be in range 0-2147483647".to_owned()));
         }
         (None, None) => {
@@ -112,7 +112,13 @@ pub fn resolve(user: &str, more: &[String], passwd: &str, group: &str) -> Result
         None => {}
     }
     for wanted in more {
-        all.push(find(wanted)?);
+        // Docker's daemon looks these up, not its runtime, and says so with a capital letter.
+        let found = find(wanted).map_err(|_| {
+            Error::Invalid(format!(
+                "Unable to find group {wanted}: no matching entries in group file"
+            ))
+        });
+        all.push(found?);
     }
     // The primary group is a supplementary one too: a set-group-ID program must not be a way to lose it (CVE-2022-36109).
     all.insert(0, gid);
@@ -165,7 +171,8 @@ mod tests {
         };
         check("nobody", &[], "unable to find user nobody");
         check("www:nope", &[], "unable to find group nope");
-        check("www", &["nope"], "unable to find group nope");
+        check("www", &["nope"], "Unable to find group nope");
+        check("-1", &[], "uids and gids must be in range 0-2147483647");
         check("4294967295", &[], "range");
         check("99999999999", &[], "range");
     }

@@ -32,6 +32,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A repository's name has letters in upper case, in Docker's words.
+    #[error("invalid reference format: repository name ({repository}) must be lowercase")]
+    Uppercase {
+        /// The repository, in full.
+        repository: String,
+    },
     /// A digest does not follow `algorithm:hex`.
     #[error("invalid digest `{digest}`: {reason}")]
     Digest {

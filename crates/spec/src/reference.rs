@@ -165,8 +165,16 @@ impl FromStr for Reference {
             }
             _ => (DEFAULT_REGISTRY, name),
         };
-        if repository.chars().any(|c| c.is_ascii_uppercase()) {
-            return Err(err("repository name must be lowercase"));
+        let before_tag = repository.split(':').next().unwrap_or_default();
+        if before_tag.chars().any(|c| c.is_ascii_uppercase()) {
+            let whole = if registry == DEFAULT_REGISTRY && !repository.contains('/') {
+                format!("library/{repository}")
+            } else {
+                repository.to_owned()
+            };
+            return Err(Error::Uppercase {
+                repository: clip(&whole),
+            });
         }
         if !is_registry(registry) {
             return Err(err("the registry is not `host[:port]`"));

@@ -11,7 +11,7 @@ use hull_spec::{Platform, Reference};
 
 use super::{Command, pull};
 use crate::args::{Count, Matches};
-use crate::container::{Surroundings, flags, request};
+use crate::container::{Refusal, Surroundings, flags, request};
 use crate::context::Context;
 use crate::error::{ENGINE, FAILED, Failure, Outcome, Result, note, print_line};
 use crate::progress::Show;
@@ -35,16 +35,23 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
     Ok(0)
 }
 
-/// The request that the command line makes. All of it is checked before anything is done.
+/// The request that the command line makes. All of it is checked before anything is done. The exit codes are those of
+/// `create`, where Docker's client has one and its daemon another.
 pub(super) fn read_request(args: &Matches, ctx: &Context, detached: bool) -> Result<CreateRequest> {
-    let usage = |text: String| Failure::new(text).code(ENGINE);
+    let refused = |refusal: Refusal| {
+        let code = match refusal {
+            Refusal::Line(_) => ENGINE,
+            Refusal::Wish(_) => FAILED,
+        };
+        Failure::new(refusal.text()).code(code)
+    };
     let around = Surroundings {
         directory: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
         variable: &env::passed_on,
         console_size: if args.on("tty") { terminal::size() } else { [0, 0] },
     };
-    let mut out = request(args, detached, &around).map_err(usage)?;
-    check_name(&out.config.image).map_err(|e| Failure::from(e).code(ENGINE))?;
+    let mut out = request(args, detached, &around).map_err(refused)?;
+    check_name(&out.config.image)?;
     out.platform = ctx.platform(args.value("platform"))?;
     Policy::read(args)?;
     Ok(out)
@@ -154,7 +161,11 @@ impl CidFile {
                     path.display()
                 )
             } else {
-                format!("failed to create the container ID file: {}: {e}", path.display())
+                format!(
+                    "failed to create the container ID file: open {}: {}",
+                    path.display(),
+                    crate::error::reason(&e)
+                )
             };
             Failure::new(text).code(ENGINE)
         })?;

@@ -9,7 +9,7 @@ use crate::args::{Count, Flag, Matches};
 use crate::attach::{self, Ending, Options, Remote};
 use crate::container::read_environment;
 use crate::context::Context;
-use crate::error::{FAILED, Failure, Outcome, Result, USAGE};
+use crate::error::{FAILED, Failure, NOT_EXECUTABLE, Outcome, Result};
 use crate::terminal::Raw;
 use crate::{env, terminal};
 
@@ -24,6 +24,7 @@ pub(crate) const COMMAND: Command = Command {
         Flag::string("detach-keys").help("Keys that detach, instead of ctrl-p,ctrl-q"),
         Flag::list("env")
             .short('e')
+            .checked(crate::container::check_variable)
             .help("Set a variable, or pass one on by its name"),
         Flag::list("env-file").help("Set the variables in a file, one a line"),
         Flag::switch("interactive").short('i').help("Pass standard input on"),
@@ -41,8 +42,8 @@ pub(crate) const COMMAND: Command = Command {
 
 fn run(args: &Matches, ctx: &Context) -> Outcome {
     let detached = args.on("detach");
-    let environment = read_environment(args.values("env-file"), args.values("env"), env::passed_on)
-        .map_err(|e| Failure::new(e).code(USAGE))?;
+    let environment =
+        read_environment(args.values("env-file"), args.values("env"), env::passed_on).map_err(Failure::new)?;
     let tty = args.on("tty");
     let stdin = args.on("interactive") && !detached;
     let keys = run_command::read_detach_keys(args, ctx, tty)?;
@@ -62,8 +63,14 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
     // Before the process: afterwards we are in the container's namespaces, where nothing of ours may be forked.
     let raw = Raw::prepare(stdin && tty);
     let process = container::exec(&ctx.engine(), args.arg(), &request).map_err(|e| {
-        let code = e.exit_code().map_or(FAILED, run_command::exit_code);
-        Failure::from(e).code(code)
+        // Docker's code for a process that could not be made, whatever the reason; nobody waits for a detached one.
+        let made = matches!(e, hull_engine::Error::Exec { .. });
+        let code = match e.exit_code() {
+            Some(code) => run_command::exit_code(code),
+            None if made => NOT_EXECUTABLE,
+            None => FAILED,
+        };
+        Failure::from(e).code(if detached { FAILED } else { code })
     })?;
     let options = Options {
         stdin,

@@ -37,7 +37,11 @@ const NONE: &str = "<none>";
 
 fn run(args: &Matches, ctx: &Context) -> Outcome {
     let (quiet, digests) = (args.on("quiet"), args.on("digests"));
-    let source = listing::source(args.value("format"), quiet, "imagesFormat", ctx);
+    let mut source = listing::source(args.value("format"), quiet, "imagesFormat", ctx);
+    if digests && source.starts_with("table ") && !source.contains("{{.Digest}}") {
+        // Docker adds the column that was asked for.
+        source.push_str("\\t{{.Digest}}");
+    }
     let format = format(&source, quiet, digests)?;
     let mut request = ListRequest {
         filters: output::filter::read(args),
@@ -48,7 +52,7 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
     let list = image::list(&ctx.engine(), &request)?;
     let shape = Shape {
         // A template that shows digests asks for a line for each.
-        digests: digests || (!source.is_empty() && source != "table" && format.mentions("Digest")),
+        digests: digests || (!matches!(source.as_str(), "" | "table" | "json") && format.mentions("Digest")),
         trunc: !args.on("no-trunc"),
         now: Timestamp::now(),
     };

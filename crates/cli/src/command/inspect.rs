@@ -31,7 +31,7 @@ pub(crate) const COMMAND: Command = Command {
     count: Count::AtLeast(1),
     interspersed: true,
     run: |args, ctx| {
-        let kind = kind(args.value("type").unwrap_or_default())?;
+        let kind = args.value("type").map_or(Ok(Kind::Any), kind)?;
         show(args, ctx, kind, args.on("size"))
     },
 };
@@ -67,15 +67,19 @@ enum Kind {
 
 fn kind(text: &str) -> Result<Kind> {
     match text {
-        "" => Ok(Kind::Any),
         "container" => Ok(Kind::Container),
         "image" => Ok(Kind::Image),
         "network" | "node" | "plugin" | "secret" | "service" | "task" | "volume" | "config" => {
             Err(Failure::new(format!("hull cannot inspect a {text} yet")))
         }
         text => Err(Failure::new(format!(
-            "unknown type: \"{text}\": must be one of \"config\", \"container\", \"image\", \"network\", \"node\", \
-             \"plugin\", \"secret\", \"service\", \"task\", \"volume\""
+            "{}: must be one of \"config\", \"container\", \"image\", \"network\", \"node\", \
+             \"plugin\", \"secret\", \"service\", \"task\", \"volume\"",
+            if text.is_empty() {
+                "type is empty".to_owned()
+            } else {
+                format!("unknown type: \"{text}\"")
+            }
         ))),
     }
 }
@@ -99,15 +103,23 @@ fn show(args: &Matches, ctx: &Context, kind: Kind, with_size: bool) -> Outcome {
     }
     match (template, args.value("format")) {
         (Some(template), _) => {
-            if found.is_empty() {
-                // Docker ends the line that it did not begin.
-                output::print("\n")?;
-            }
+            let (mut text, mut wrong) = (String::new(), None);
             for json in &found {
-                let text = template
-                    .execute(&Data::document(json))
-                    .map_err(|e| Failure::new(format!("template parsing error: {e}")))?;
-                output::print(&format!("{text}\n"))?;
+                match template.execute(&Data::document(json)) {
+                    Ok(more) => text += &format!("{more}\n"),
+                    Err(e) => {
+                        wrong = Some(e);
+                        break;
+                    }
+                }
+            }
+            if text.is_empty() {
+                // Docker ends the line that it did not begin.
+                text.push('\n');
+            }
+            output::print(&text)?;
+            if let Some(e) = wrong {
+                return Err(Failure::new(format!("template parsing error: {e}")));
             }
         }
         (None, Some("json")) => output::print(&format!("{}\n", serde_json::to_string(&found)?))?,

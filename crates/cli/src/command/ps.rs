@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::Command;
 use crate::args::{Count, Flag, Matches};
 use crate::context::Context;
-use crate::error::{Outcome, Result};
+use crate::error::{Outcome, Result, note};
 use crate::output::listing::{self, Field, Format, Listing};
 use crate::output::{self, size, text};
 
@@ -38,7 +38,11 @@ pub(crate) const COMMAND: Command = Command {
 
 fn run(args: &Matches, ctx: &Context) -> Outcome {
     let quiet = args.on("quiet");
-    let source = listing::source(args.value("format"), quiet, "psFormat", ctx);
+    let mut source = listing::source(args.value("format"), quiet, "psFormat", ctx);
+    if quiet && !matches!(source.as_str(), "" | "table" | "raw") {
+        note("WARNING: Ignoring custom format, because both --format and --quiet are set");
+        source.clear();
+    }
     let format = format(&source, quiet, args.on("size"))?;
     let last = args
         .int("last")
@@ -127,6 +131,12 @@ const LISTING: Listing<Row> = Listing {
             name: "RunningFor",
             header: "CREATED",
             value: |row| listing::ago(row.item.created, row.now),
+        },
+        Field {
+            name: "Platform",
+            header: "PLATFORM",
+            // Docker tells it of containers of images with several platforms.
+            value: |_| listing::NULL.to_owned(),
         },
         Field {
             name: "Ports",

@@ -31,7 +31,7 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
             "conflicting options: cannot specify both --attach and --detach",
         ));
     }
-    let request = create::read_request(args, ctx, detached)?;
+    let request = create::read_request(args, ctx, detached).map_err(|f| f.code(ENGINE))?;
     let keys = read_detach_keys(args, ctx, request.config.tty)?;
     if !detached {
         check_terminal(request.config.attach_stdin, request.config.tty)?;

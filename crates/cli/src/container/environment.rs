@@ -76,11 +76,7 @@ fn read_lines(file: &str, lookup: impl Fn(&str) -> Option<String>, out: &mut Vec
 /// A file that a flag names, of a bounded size.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     use std::io::Read as _;
-    let err = |e: std::io::Error| {
-        let text = e.to_string();
-        let reason = text.split(" (os error").next().unwrap_or(&text).to_lowercase();
-        format!("open {}: {reason}", path.display())
-    };
+    let err = |e: std::io::Error| format!("open {}: {}", path.display(), crate::error::reason(&e));
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(err)?;
     file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(err)?;
@@ -95,7 +91,10 @@ fn parse_lines(bytes: &[u8], lookup: impl Fn(&str) -> Option<String>, out: &mut 
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     for (i, line) in bytes.split(|b| *b == b'\n').enumerate() {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let line = std::str::from_utf8(line).map_err(|_| format!("invalid utf8 bytes at line {}", i + 1))?;
+        let line = std::str::from_utf8(line).map_err(|_| {
+            let bytes: Vec<_> = line.iter().map(u8::to_string).collect();
+            format!("invalid utf8 bytes at line {}: [{}]", i + 1, bytes.join(" "))
+        })?;
         let line = line.trim_start();
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -119,7 +118,7 @@ fn parse_lines(bytes: &[u8], lookup: impl Fn(&str) -> Option<String>, out: &mut 
     Ok(())
 }
 
-pub(super) fn check(text: &str) -> Result<(), String> {
+pub(crate) fn check(text: &str) -> Result<(), String> {
     if text.split('=').next().is_none_or(str::is_empty) {
         return Err(format!("invalid environment variable: {text}"));
     }
@@ -130,8 +129,13 @@ pub(super) fn check(text: &str) -> Result<(), String> {
 }
 
 pub(super) fn check_label(text: &str) -> Result<(), String> {
-    if text.split('=').next().is_none_or(str::is_empty) {
+    let blank = [' ', '\t'];
+    let name = text.split('=').next().unwrap_or_default().trim_start_matches(blank);
+    if name.is_empty() {
         return Err(format!("invalid label '{text}': empty name"));
+    }
+    if name.contains(blank) {
+        return Err(format!("label '{name}' contains whitespaces"));
     }
     Ok(())
 }

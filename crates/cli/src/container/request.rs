@@ -20,12 +20,40 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) console_size: [u16; 2],
 }
 
+/// Why a request cannot be made.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The command line is wrong.
+    Line(String),
+    /// What it asks for is, and in Docker the daemon is who says so.
+    Wish(String),
+}
+
+impl From<String> for Refusal {
+    fn from(text: String) -> Self {
+        Self::Line(text)
+    }
+}
+
+impl Refusal {
+    /// The message.
+    pub(crate) fn text(self) -> String {
+        match self {
+            Self::Line(text) | Self::Wish(text) => text,
+        }
+    }
+}
+
 /// Reads the flags of `run` or `create`, the image and its command. `detached` is `run -d`.
 ///
 /// # Errors
 /// Docker's message about the first flag that asks for something that cannot be.
-pub(crate) fn request(args: &Matches, detached: bool, around: &Surroundings<'_>) -> Result<CreateRequest, String> {
+pub(crate) fn request(args: &Matches, detached: bool, around: &Surroundings<'_>) -> Result<CreateRequest, Refusal> {
     refuse(args)?;
+    let runtime = args.text("runtime");
+    if !matches!(runtime.as_str(), "" | "hull") {
+        return Err(Refusal::Wish(format!("unknown or invalid runtime name: {runtime}")));
+    }
     let (binds, volumes) = volumes(args, around)?;
     let mut ports = port::Ports::default();
     for text in args.values("publish") {
@@ -189,9 +217,6 @@ fn resources(args: &Matches, out: HostConfig) -> Result<HostConfig, String> {
         return Err(format!("invalid value: {n}. Valid memory swappiness range is 0-100"));
     }
     let cpus = args.value("cpus").map_or(Ok(0), value::parse_cpus)?;
-    if cpus != 0 && (args.changed("cpu-quota") || args.changed("cpu-period")) {
-        return Err("conflicting options: cannot specify both --cpus and --cpu-period or --cpu-quota".to_owned());
-    }
     let weight = args
         .value("blkio-weight")
         .map_or(Ok(0), |text| value::parse_uint(text, 16))?;
@@ -238,10 +263,8 @@ fn ulimits(args: &Matches) -> Result<Vec<hull_spec::container::Ulimit>, String> 
 
 fn oom_score(args: &Matches) -> Result<i32, String> {
     let score = args.int("oom-score-adj").unwrap_or(0);
-    i32::try_from(score)
-        .ok()
-        .filter(|s| (-1000..=1000).contains(s))
-        .ok_or_else(|| format!("invalid value {score}, range for oom score adj is [-1000, 1000]"))
+    // The engine knows the range.
+    i32::try_from(score).map_err(|_| format!("Invalid value {score}, range for oom score adj is [-1000, 1000]"))
 }
 
 fn is_container(mode: &str) -> bool {
@@ -303,12 +326,6 @@ fn refuse(args: &Matches) -> Result<(), String> {
         _ => Ok(()),
     };
     only("volume-driver", &["local"], "only local volumes are there yet")?;
-    only(
-        "runtime",
-        &["hull"],
-        "hull runs containers itself and calls no other runtime",
-    )?;
-    only("isolation", &["default"], "it is for Windows containers")?;
     refuse_content_trust(args)?;
     Ok(())
 }

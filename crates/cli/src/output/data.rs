@@ -71,6 +71,34 @@ const POINTERS: [&str; 9] = [
     "StopTimeout",
     "SizeRw",
 ];
+/// Fields that JSON leaves out and a template finds all the same: what tells the structure, the field, and its value.
+const ABSENT: [(&str, &str, Absent); 17] = [
+    ("OOMKilled", "Health", Absent::Nil("<nil>")),
+    ("ResolvConfPath", "SizeRw", Absent::Nil("<nil>")),
+    ("ResolvConfPath", "SizeRootFs", Absent::Nil("<nil>")),
+    ("AttachStdin", "Healthcheck", Absent::Nil("<nil>")),
+    ("AttachStdin", "StopTimeout", Absent::Nil("<nil>")),
+    ("AttachStdin", "StopSignal", Absent::Text),
+    ("AttachStdin", "MacAddress", Absent::Text),
+    ("AttachStdin", "ExposedPorts", Absent::Nil("map[]")),
+    ("AttachStdin", "Shell", Absent::Nil("[]")),
+    ("ContainerIDFile", "Init", Absent::Nil("<nil>")),
+    ("ContainerIDFile", "Annotations", Absent::Nil("map[]")),
+    ("ContainerIDFile", "Tmpfs", Absent::Nil("map[]")),
+    ("ContainerIDFile", "Sysctls", Absent::Nil("map[]")),
+    ("ContainerIDFile", "StorageOpt", Absent::Nil("map[]")),
+    ("ContainerIDFile", "Mounts", Absent::Nil("[]")),
+    ("Propagation", "Name", Absent::Text),
+    ("Propagation", "Driver", Absent::Text),
+];
+
+/// The value of a field that is left out.
+#[derive(Clone, Copy)]
+enum Absent {
+    Nil(&'static str),
+    Text,
+}
+
 /// Fields whose Go names differ from their names in JSON: both are understood.
 const ALIASES: [(&str, &str); 2] = [("Id", "ID"), ("ApiVersion", "APIVersion")];
 
@@ -166,6 +194,17 @@ impl Shapes {
                         map.insert(Arc::from(*alias), value.clone());
                     }
                     map.insert(Arc::from(key.as_str()), value);
+                }
+                if is_struct {
+                    for (mark, field, absent) in ABSENT {
+                        if map.contains_key(mark) && !map.contains_key(field) {
+                            let value = match absent {
+                                Absent::Nil(text) => self.nil(text),
+                                Absent::Text => Value::String("".into()),
+                            };
+                            map.insert(Arc::from(field), value);
+                        }
+                    }
                 }
                 self.keep(Value::Map(Arc::new(map)), shape)
             }

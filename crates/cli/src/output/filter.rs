@@ -14,6 +14,8 @@ pub(crate) const FLAG: Flag = Flag::list("filter")
 fn check(text: &str) -> Result<(), String> {
     match text.split_once('=') {
         Some(_) => Ok(()),
+        // Docker takes it for none at all.
+        None if text.is_empty() => Ok(()),
         None => Err("bad format of filter (expected name=value)".to_owned()),
     }
 }

@@ -46,6 +46,9 @@ pub(crate) fn ago(seconds: i64, now: Timestamp) -> String {
     format!("{} ago", elapsed::words(now.duration_since(then).as_secs()))
 }
 
+/// The value of a field that has none: null in JSON.
+pub(crate) const NULL: &str = "\0";
+
 /// A field of an item, by which templates and the columns of the default table name it.
 pub(crate) struct Field<T> {
     /// The name in templates.
@@ -183,7 +186,11 @@ impl<T> Listing<T> {
     fn row(&self, item: &T) -> Data {
         let mut map: BTreeMap<Arc<str>, Value> = BTreeMap::new();
         for field in self.fields {
-            map.insert(field.name.into(), Value::String((field.value)(item).into()));
+            let value = match (field.value)(item) {
+                text if text == NULL => Value::Nil,
+                text => Value::String(text.into()),
+            };
+            map.insert(field.name.into(), value);
         }
         if let Some(labels) = self.labels {
             let labels = labels(item).clone();

@@ -1,5 +1,6 @@
 //! Go's templates with Docker's functions, for `--format`.
 
+mod balance;
 mod rewrite;
 
 use std::collections::BTreeSet;
@@ -49,6 +50,7 @@ impl Template {
     }
 
     fn parse_with(source: &str, functions: Functions) -> Result<Self, String> {
+        balance::check(source)?;
         let parser = Parser::new(source, "{{", "}}").map_err(|e| syntax(&e))?;
         let (mut tree, mut defines) = parser.parse().map_err(|e| syntax(&e))?;
         let mut met = Met::default();
@@ -101,6 +103,11 @@ impl std::fmt::Debug for Template {
 fn syntax(error: &TemplateError) -> String {
     match error {
         TemplateError::Parse { line, message, .. } | TemplateError::Lex { line, message, .. } => {
+            let message = if message == "empty command" {
+                "missing value for command"
+            } else {
+                message
+            };
             format!("template: :{line}: {message}")
         }
         other => other.to_string(),
@@ -307,7 +314,7 @@ mod tests {
 
     const DOCUMENT: &str = r#"{
         "Id": "abc", "Name": "/web", "Args": ["-c", "a b"],
-        "State": {"Status": "running", "Pid": 7, "Error": "", "Health": null},
+        "State": {"Status": "running", "OOMKilled": false, "Pid": 7, "Error": ""},
         "Config": {"Labels": {"b": "2", "a": "1", "x.y": "z"}, "Env": ["A=b<"], "Volumes": null},
         "HostConfig": {"Binds": null, "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m"}}},
         "NetworkSettings": {"Ports": {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}], "81/tcp": null},
@@ -324,7 +331,7 @@ mod tests {
         for (template, expected) in [
             ("{{.Id}} {{.ID}} {{.Name}}", "abc abc /web"),
             ("{{.State.Status}}:{{.State.Pid}}", "running:7"),
-            ("{{.State}}", "{running 7  <nil>}"),
+            ("{{.State}}", "{running false 7 }"),
             ("{{.Config.Labels}}", "map[a:1 b:2 x.y:z]"),
             ("{{.Config.Labels.a}} {{.Config.Labels.none}}", "1 <no value>"),
             (
@@ -358,7 +365,7 @@ mod tests {
             ),
             (
                 "{{json .State}}",
-                r#"{"Status":"running","Pid":7,"Error":"","Health":null}"#,
+                r#"{"Status":"running","OOMKilled":false,"Pid":7,"Error":""}"#,
             ),
             ("{{.HostConfig.LogConfig}}", "{json-file map[max-size:1m]}"),
             (r#"{{.HostConfig.LogConfig.Config.x}}"#, "<no value>"),
@@ -379,6 +386,10 @@ mod tests {
             ),
             (r#"{{define "x"}}<{{.Pid}}>{{end}}{{template "x" .State}}"#, "<7>"),
             ("{{$s := .State}}{{$s.Pid}}", "7"),
+            (
+                "{{.State.OOMKilled}} {{if .State.Health}}x{{else}}none{{end}}",
+                "false none",
+            ),
             ("{{.Name | upper | printf \"%q\"}}", "\"/WEB\""),
         ] {
             assert_eq!(run(template).as_deref(), Ok(expected), "{template}");

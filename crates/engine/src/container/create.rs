@@ -32,6 +32,7 @@ pub fn create(engine: &Engine, request: &CreateRequest) -> Result<Created> {
     if !request.name.is_empty() {
         find::check_name(wanted, &request.name)?;
     }
+    describe::check_shared_network(&request.config, &request.host_config)?;
     if !engine.data.exists() {
         // A fresh machine: nothing was ever pulled.
         return Err(no_image(&request.config.image));

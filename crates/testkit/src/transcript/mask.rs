@@ -124,7 +124,10 @@ impl Masks {
 
     /// Standard error: what it says, line by line, without who says it, advice and usage.
     pub fn stderr(&mut self, bytes: &[u8]) -> Vec<String> {
-        let text = self.common(&legible(bytes));
+        let mut text = self.common(&legible(bytes));
+        for (regex, to) in self.wide.iter().filter(|(_, to)| *to == "<time>") {
+            text = regex.replace_all(&text, *to).into_owned();
+        }
         let text = text.replace("'hull ", "'docker ").replace(": hull ", ": docker ");
         let text = text.replace("\"hull ", "\"docker ");
         let text = text.split("\nUsage:").next().unwrap_or_default();

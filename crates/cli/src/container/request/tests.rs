@@ -30,7 +30,7 @@ fn ours(words: &[String]) -> Result<Value, String> {
         return Err(format!("--{}: {reason}", flag.long));
     }
     Ok(pruned(
-        serde_json::to_value(request(&matches, false, &around)?).unwrap(),
+        serde_json::to_value(request(&matches, false, &around).map_err(super::Refusal::text)?).unwrap(),
     ))
 }
 

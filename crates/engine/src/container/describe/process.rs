@@ -58,7 +58,6 @@ pub(super) fn init(record: &Record) -> Result<Process> {
     let config = &record.config;
     let mut process = common(record, &security, bounding, config.tty)?;
     process.args = merge::arguments(config);
-    process.env.extend(config.env.iter().cloned());
     process.cwd.clone_from(&config.working_dir);
     process.create_cwd = true;
     process.user = user(&config.user, host);
@@ -96,14 +95,7 @@ pub(crate) fn exec(record: &Record, asked: &Exec<'_>) -> Result<Process> {
     let config = &record.config;
     let mut process = common(record, &security, bounding, asked.tty)?;
     process.args = asked.cmd.to_vec();
-    process.env.extend(config.env.iter().cloned());
-    for entry in asked.env {
-        let name = entry.split('=').next().unwrap_or_default();
-        process.env.retain(|e| e.split('=').next() != Some(name));
-        if entry.contains('=') {
-            process.env.push(entry.clone());
-        }
-    }
+    replace_or_append(&mut process.env, asked.env);
     process.cwd = asked.cwd.unwrap_or(&config.working_dir).to_owned();
     process.user = user(asked.user.unwrap_or(&config.user), &host);
     process.oom_score_adj = Some(host.oom_score_adj).filter(|s| *s != 0);
@@ -112,17 +104,13 @@ pub(crate) fn exec(record: &Record, asked: &Exec<'_>) -> Result<Process> {
 
 fn common(record: &Record, security: &Security, bounding: Set, tty: bool) -> Result<Process> {
     let config = &record.config;
-    let has = |name: &str| config.env.iter().any(|e| e.starts_with(name));
     let mut env = Vec::with_capacity(config.env.len() + 4);
-    if !has("PATH=") {
-        env.push(PATH.to_owned());
-    }
-    if !has("HOSTNAME=") {
-        env.push(format!("HOSTNAME={}", config.hostname));
-    }
-    if tty && !has("TERM=") {
+    env.push(PATH.to_owned());
+    env.push(format!("HOSTNAME={}", config.hostname));
+    if tty {
         env.push("TERM=xterm".to_owned());
     }
+    replace_or_append(&mut env, &config.env);
     let bits = bounding.bits();
     Ok(Process {
         env,
@@ -142,6 +130,20 @@ fn common(record: &Record, security: &Security, bounding: Set, tty: bool) -> Res
     })
 }
 
+/// Sets variables over those of `env`: a known one keeps its place, a name without a value takes it away.
+fn replace_or_append(env: &mut Vec<String>, more: &[String]) {
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    for entry in more {
+        let at = env.iter().position(|known| name(known) == name(entry));
+        match (at, entry.contains('=')) {
+            (Some(at), true) => env[at].clone_from(entry),
+            (Some(at), false) => drop(env.remove(at)),
+            (None, true) => env.push(entry.clone()),
+            (None, false) => {}
+        }
+    }
+}
+
 fn user(user: &str, host: &HostConfig) -> User {
     User::Named {
         user: user.to_owned(),
@@ -156,8 +158,9 @@ fn bounding(host: &HostConfig) -> Result<Set> {
         host.cap_add.as_deref().unwrap_or_default(),
         host.cap_drop.as_deref().unwrap_or_default(),
     );
-    capability::resolve(add, drop, host.privileged, Set::from_bits(available))
-        .map_err(|e| Error::Invalid(e.to_string()))
+    let resolve = |add, drop| capability::resolve(add, drop, host.privileged, Set::from_bits(available));
+    resolve(add, &[]).map_err(|e| Error::Invalid(format!("invalid CapAdd: {e}")))?;
+    resolve(add, drop).map_err(|e| Error::Invalid(format!("invalid CapDrop: {e}")))
 }
 
 fn security(host: &HostConfig) -> Result<Security> {

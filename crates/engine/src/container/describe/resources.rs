@@ -82,13 +82,22 @@ pub(in crate::container) fn check(host: &HostConfig) -> Result<()> {
     if host.memory_reservation > 0 && host.memory > 0 && host.memory < host.memory_reservation {
         return refuse("Minimum memory limit can not be less than memory reservation limit, see usage");
     }
-    if host.nano_cpus > 0 && (host.cpu_quota != 0 || host.cpu_period != 0) {
-        return refuse("Conflicting options: Nano CPUs and CPU Period/Quota cannot both be set");
+    if host.nano_cpus > 0 && host.cpu_period > 0 {
+        return refuse("Conflicting options: Nano CPUs and CPU Period cannot both be set");
+    }
+    if host.nano_cpus > 0 && host.cpu_quota > 0 {
+        return refuse("Conflicting options: Nano CPUs and CPU Quota cannot both be set");
+    }
+    if host.cpu_period != 0 && !(1_000..=1_000_000).contains(&host.cpu_period) {
+        return refuse("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)");
+    }
+    if host.cpu_quota > 0 && host.cpu_quota < 1_000 {
+        return refuse("CPU cfs quota can not be less than 1ms (i.e. 1000)");
     }
     if host.nano_cpus < 0 || (host.nano_cpus > 0 && host.nano_cpus > host_cpus()) {
         let cpus = host_cpus() / 1_000_000_000;
         return Err(Error::Invalid(format!(
-            "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
+            "Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
         )));
     }
     available("CPUs", &host.cpuset_cpus, "/sys/devices/system/cpu/online")?;
@@ -112,7 +121,11 @@ fn available(what: &str, asked: &str, file: &str) -> Result<()> {
         return Ok(());
     }
     let word = if what == "CPUs" { "cpus" } else { "mems" };
-    let numbers = list(asked).ok_or_else(|| Error::Invalid(format!("Invalid value {asked} for cpuset {word}")))?;
+    let numbers = list(asked).ok_or_else(|| {
+        Error::Invalid(format!(
+            "Invalid value {asked} for cpuset {word}: invalid format: {asked}"
+        ))
+    })?;
     let text = std::fs::read_to_string(file).unwrap_or_default();
     match list(text.trim()) {
         Some(there) if !numbers.is_subset(&there) => Err(Error::Invalid(format!(
