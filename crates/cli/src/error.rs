@@ -57,6 +57,11 @@ impl Failure {
         self
     }
 
+    /// What failed, in one line.
+    pub(crate) fn message(&self) -> String {
+        self.error.to_string()
+    }
+
     /// The engine's kind of it, where the engine or what lies below it failed.
     pub(crate) fn kind(&self) -> Option<ErrorKind> {
         self.error.chain().find_map(|e| {

@@ -149,17 +149,14 @@ impl Pull<'_> {
     /// The local image, if the name stands for it still. Costs one HEAD; for a digest nothing at all.
     fn unchanged(&self) -> Result<Option<Pulled>, Error> {
         let Ok(image) = image::resolve(self.store, &self.reference.to_string()) else {
-            self.announce();
             return Ok(None);
         };
         if self.wanted.rank(&platform(&image.config)) != Some(0) {
-            self.announce();
             return Ok(None);
         }
         let digest = match self.reference.digest() {
             Some(digest) => digest.clone(),
             None => {
-                self.announce();
                 // Asked once: what HEAD cannot answer the GET that follows will, or it will say why not.
                 let head = |source: &Source| self.shared.client.head(source, Which::of(self.reference));
                 let Ok(Some(digest)) = self.ask_each(head) else {
@@ -172,6 +169,7 @@ impl Pull<'_> {
                 digest
             }
         };
+        self.announce();
         Ok(Some(Pulled {
             image,
             reference: self.reference.clone(),
@@ -194,6 +192,8 @@ impl Pull<'_> {
     /// Finds the image: through indexes to its manifest and its config.
     fn describe(&self) -> Result<Described, Error> {
         let root = self.fetch(Which::of(self.reference))?;
+        // Not before: nothing is pulled from where there is nothing.
+        self.announce();
         let target = root.digest.clone();
         let mut at = root;
         for _ in 0..=INDEX_DEPTH_MAX {

@@ -108,6 +108,12 @@ impl Platform {
     }
 }
 
+/// Go's names of architectures, and others' names of the same. A word alone must be one of them.
+const ARCHITECTURES: [&str; 24] = [
+    "386", "aarch64", "amd64", "arm", "arm64", "armel", "armhf", "i386", "i486", "i586", "i686", "loong64", "mips",
+    "mips64", "mips64le", "mipsle", "ppc64", "ppc64le", "riscv64", "s390x", "sparc64", "wasm", "x86-64", "x86_64",
+];
+
 impl FromStr for Platform {
     type Err = Error;
 
@@ -145,6 +151,9 @@ impl FromStr for Platform {
                 os: os.to_owned(),
                 ..host
             },
+            [architecture] if !ARCHITECTURES.contains(&architecture.to_ascii_lowercase().as_str()) => {
+                return Err(err("unknown operating system or architecture"));
+            }
             [architecture] => given(&host.os, architecture, None),
             [os, architecture] => given(os, architecture, None),
             [os, architecture, variant] => given(os, architecture, Some(variant)),

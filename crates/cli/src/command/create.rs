@@ -52,7 +52,7 @@ pub(super) fn read_request(args: &Matches, ctx: &Context, detached: bool) -> Res
     };
     let mut out = request(args, detached, &around).map_err(refused)?;
     check_name(&out.config.image)?;
-    out.platform = ctx.platform(args.value("platform"))?;
+    out.platform = ctx.platform(args.value("platform")).map_err(|f| f.code(FAILED))?;
     Policy::read(args)?;
     Ok(out)
 }

@@ -46,7 +46,10 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
         read_environment(args.values("env-file"), args.values("env"), env::passed_on).map_err(Failure::new)?;
     let tty = args.on("tty");
     let stdin = args.on("interactive") && !detached;
-    let keys = run_command::read_detach_keys(args, ctx, tty)?;
+    let keys = run_command::read_detach_keys(args, ctx, tty).map_err(|failure| {
+        let given = args.value("detach-keys").unwrap_or_default();
+        Failure::new(format!("Invalid escape keys ({given}) provided")).hint(failure.message())
+    })?;
     run_command::check_terminal(stdin, tty)?;
     let given = |flag: &str| args.value(flag).filter(|text| !text.is_empty()).map(str::to_owned);
     let request = ExecRequest {

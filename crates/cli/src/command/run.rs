@@ -32,7 +32,11 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
         ));
     }
     let request = create::read_request(args, ctx, detached).map_err(|f| f.code(ENGINE))?;
-    let keys = read_detach_keys(args, ctx, request.config.tty)?;
+    let keys = if detached {
+        Vec::new()
+    } else {
+        read_detach_keys(args, ctx, request.config.tty)?
+    };
     if !detached {
         check_terminal(request.config.attach_stdin, request.config.tty)?;
     }

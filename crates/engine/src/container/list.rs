@@ -1,8 +1,10 @@
 //! `ps`: the containers, newest first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
+use hull_spec::ErrorKind;
 use hull_spec::container::{EndpointSettings, LastExit, LiveState, MountPoint, Record, Status};
+use hull_store::Access;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -103,10 +105,18 @@ pub fn list(engine: &Engine, request: &ListRequest) -> Result<Vec<Summary>> {
     }
     let now = Timestamp::now();
     let mut layers = size::Layers::default();
+    let mut images = HashMap::new();
     found
         .into_iter()
         .map(|seen| {
             let mut out = summary(&seen, now);
+            // The name may have gone to another image, or away.
+            let means = images
+                .entry(out.image.clone())
+                .or_insert_with_key(|name| meaning(engine, name));
+            if means.as_ref().is_some_and(|id| *id != out.image_id) {
+                out.image.clone_from(&out.image_id);
+            }
             if request.size {
                 let sizes = layers.container(engine, &seen.record)?;
                 out.size_rw = Some(sizes.rw);
@@ -115,6 +125,16 @@ pub fn list(engine: &Engine, request: &ListRequest) -> Result<Vec<Summary>> {
             Ok(out)
         })
         .collect()
+}
+
+/// The ID of the image that a name means now, empty where it means none; `None` where that cannot be told.
+fn meaning(engine: &Engine, name: &str) -> Option<String> {
+    let store = engine.store(Access::Read).ok()?;
+    match hull_store::image::resolve(store, name) {
+        Ok(image) => Some(image.id.to_string()),
+        Err(e) if e.kind() == ErrorKind::NotFound => Some(String::new()),
+        Err(_) => None,
+    }
 }
 
 /// A container that a list shows.
