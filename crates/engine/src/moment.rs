@@ -8,10 +8,6 @@ use jiff::{SignedDuration, Timestamp};
 /// where the text is neither.
 #[must_use]
 pub fn parse(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
-    if text == "0" {
-        // The first moment, not this one: Docker's word for "from the beginning".
-        return Some(Timestamp::UNIX_EPOCH);
-    }
     if let Some(ago) = duration(text) {
         return now.checked_sub(ago).ok();
     }

@@ -84,7 +84,8 @@ fn widen(out: BorrowedFd<'_>) {
 }
 
 fn time(args: &Matches, flag: &str) -> Result<Option<Timestamp>> {
-    let Some(text) = args.value(flag).filter(|text| !text.is_empty()) else {
+    // For Docker's daemon 0 is no time at all.
+    let Some(text) = args.value(flag).filter(|text| !matches!(*text, "" | "0")) else {
         return Ok(None);
     };
     moment::parse(text, Timestamp::now(), &TimeZone::system())

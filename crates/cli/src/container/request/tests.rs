@@ -97,8 +97,7 @@ fn what_is_not_there_yet_is_refused_by_name() {
         "invalid logging opts for driver none",
     );
     check("--volume-driver nfs x", "--volume-driver nfs");
-    check("--runtime runsc x", "--runtime runsc");
-    check("--isolation hyperv x", "--isolation hyperv");
+    check("--runtime runsc x", "unknown or invalid runtime name: runsc");
     check("--disable-content-trust=false x", "--disable-content-trust=false");
     check("--network mine x", "network 'mine' is not there");
     check("--network host --network none x", "conflicting options");

@@ -200,6 +200,9 @@ mod tests {
         }
         assert!(available("CPUs", "0", "/no/such/file").is_ok());
         let error = available("CPUs", "0-x", "/no/such/file").unwrap_err();
-        assert_eq!(error.to_string(), "Invalid value 0-x for cpuset cpus");
+        assert_eq!(
+            error.to_string(),
+            "Invalid value 0-x for cpuset cpus: invalid format: 0-x"
+        );
     }
 }
