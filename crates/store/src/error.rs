@@ -202,6 +202,36 @@ pub enum Error {
         /// The ID.
         id: u32,
     },
+    /// A name that means something else in a layer.
+    #[error("`{}` cannot be in a layer: names that begin with `.wh.` stand for deleted files", path.display())]
+    Reserved {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A writable layer that overlayfs has filled in a way that no layer can hold.
+    #[error("`{}` is only a reference to another layer's content", path.display())]
+    Redirected {
+        /// The file or directory.
+        path: PathBuf,
+    },
+    /// Docker's refusal to replace a directory by something else, or the reverse.
+    #[error("cannot overwrite {} \"{}\" with {} \"{}\"", what(*directory), path.display(), what(!*directory), with.display())]
+    Overwrite {
+        /// What is there.
+        path: PathBuf,
+        /// Whether that is a directory.
+        directory: bool,
+        /// Where the archive was to be unpacked.
+        with: PathBuf,
+    },
+    /// An archive that was to be unpacked into a tree is malformed, or one entry of it.
+    #[error("the archive cannot be unpacked: {reason}{}", if entry.is_empty() { String::new() } else { format!(" (entry `{entry}`)") })]
+    Unpack {
+        /// The entry, as the archive names it; empty before the first.
+        entry: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// What an image was to be recorded from contradicts itself.
     #[error("image {id} is inconsistent: {reason}")]
     Image {
@@ -227,7 +257,7 @@ impl Error {
             Self::Source { .. } => ErrorKind::Unavailable,
             Self::TooLarge { .. } | Self::NoSpace { .. } => ErrorKind::Exhausted,
             Self::Unmapped { .. } => ErrorKind::Denied,
-            Self::MediaType { .. } => ErrorKind::Unsupported,
+            Self::MediaType { .. } | Self::Redirected { .. } => ErrorKind::Unsupported,
             Self::Name(error) => error.kind(),
             Self::Ambiguous { .. }
             | Self::BlobDigest { .. }
@@ -236,6 +266,9 @@ impl Error {
             | Self::DiffId { .. }
             | Self::Compression { .. }
             | Self::Archive { .. }
+            | Self::Unpack { .. }
+            | Self::Reserved { .. }
+            | Self::Overwrite { .. }
             | Self::Image { .. } => ErrorKind::Invalid,
         }
     }
@@ -280,6 +313,22 @@ fn index_kind(error: &rusqlite::Error) -> ErrorKind {
         Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => ErrorKind::Unavailable,
         Some(rusqlite::ErrorCode::PermissionDenied | rusqlite::ErrorCode::ReadOnly) => ErrorKind::Denied,
         _ => ErrorKind::Internal,
+    }
+}
+
+fn what(directory: bool) -> &'static str {
+    if directory { "directory" } else { "non-directory" }
+}
+
+impl Error {
+    /// A failed system call on a path that is bytes.
+    pub(crate) fn from_errno(act: &'static str, path: &[u8], errno: rustix::io::Errno) -> Self {
+        use std::os::unix::ffi::OsStrExt;
+        Self::Io {
+            act,
+            path: std::ffi::OsStr::from_bytes(path).into(),
+            source: errno.into(),
+        }
     }
 }
 

@@ -23,14 +23,18 @@ use crate::error::{At, Error, Result};
 use crate::index::{self, Statement};
 use crate::{Lease, Store, lock, tree};
 
+mod create;
 mod decompress;
 mod extract;
 mod fetch;
-mod owner;
-mod path;
+pub(crate) mod owner;
+pub(crate) mod path;
 mod pipeline;
 mod queue;
-mod spool;
+pub(crate) mod spool;
+
+pub use create::create;
+pub(crate) use extract::is_portable;
 
 /// Which layer, and where it belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +77,7 @@ where
         progress.send(|| Event::Exists(blob.clone()));
         return Ok(());
     }
-    let workspace = Workspace::claim(store, &spec.chain_id)?;
+    let workspace = Workspace::claim(store, spec.chain_id.hex())?;
     if present(store, &spec.chain_id)? {
         progress.send(|| Event::Exists(blob.clone()));
         return workspace.discard();
@@ -186,8 +190,8 @@ pub(crate) struct Workspace {
 
 impl Workspace {
     /// Takes the directory, empty; waits for whoever has it.
-    fn claim(store: &Store, chain: &Digest) -> Result<Self> {
-        let path = store.dir("ingest").join(chain.hex());
+    fn claim(store: &Store, name: &str) -> Result<Self> {
+        let path = store.dir("ingest").join(name);
         let lock = lock::claim(&path, || {
             loop {
                 match rustix::fs::mkdir(&path, Mode::RWXU) {

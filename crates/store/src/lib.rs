@@ -29,6 +29,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::too_many_lines))]
 
 pub mod blob;
+pub mod change;
 mod error;
 pub mod gc;
 mod hash;
@@ -37,10 +38,12 @@ mod index;
 pub mod ingest;
 mod lease;
 mod lock;
+pub mod place;
 pub mod snapshot;
 mod store;
-mod tar;
+pub mod tar;
 pub mod tree;
+pub mod walk;
 
 pub use error::{Error, Result};
 pub use hash::{chain_id, digest};

@@ -1,17 +1,20 @@
-//! Reading tar archives that strangers made: V7, ustar, GNU and PAX, sparse files of all four forms.
+//! Tar archives: reading those that strangers made (V7, ustar, GNU and PAX, sparse files of all four forms), and writing
+//! PAX ones.
 //!
 //! Our own reader, because every byte has to mean exactly one thing. Where two headers disagree about a size, the PAX
 //! one counts, for the data and for finding the next header alike (CVE-2025-62518, "TARmageddon", was a reader that
 //! took one here and the other there). It follows Go's `archive/tar`, which Docker unpacks with. File data is handed
 //! out as slices of the input's own buffer, so it is copied once: into its file.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read};
 
 mod header;
 mod pax;
 mod sparse;
+mod write;
 
-pub(crate) use sparse::Extent;
+pub use sparse::Extent;
+pub use write::{Writer, size};
 
 const BLOCK: usize = 512;
 /// Go's limit for a PAX header or a GNU long name.
@@ -19,7 +22,7 @@ const EXTENDED_MAX: u64 = 1 << 20;
 
 /// Why an archive cannot be read further.
 #[derive(Debug)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// The input failed.
     Input(io::Error),
     /// The archive is not one.
@@ -34,49 +37,63 @@ impl From<io::Error> for Fault {
 
 /// What an entry makes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// A file.
     #[default]
     Regular,
+    /// Another name of a file that an earlier entry made.
     HardLink,
+    /// A symbolic link.
     Symlink,
+    /// A character device.
     Char,
+    /// A block device.
     Block,
+    /// A directory.
     Directory,
+    /// A named pipe.
     Fifo,
 }
 
 /// Seconds since 1970 and nanoseconds after them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Time {
-    pub(crate) seconds: i64,
-    pub(crate) nanos: u32,
+pub struct Time {
+    /// May be negative.
+    pub seconds: i64,
+    /// Below a billion.
+    pub nanos: u32,
 }
 
 /// One entry, with everything that extended headers said about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub struct Entry {
     /// As in the archive, neither empty nor with a NUL.
-    pub(crate) path: Vec<u8>,
+    pub path: Vec<u8>,
     /// Target of a link.
-    pub(crate) link: Vec<u8>,
-    pub(crate) kind: Kind,
+    pub link: Vec<u8>,
+    /// What it makes.
+    pub kind: Kind,
     /// Twelve bits.
-    pub(crate) mode: u32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) mtime: Time,
+    pub mode: u32,
+    /// The user's number.
+    pub uid: u32,
+    /// The group's number.
+    pub gid: u32,
+    /// When it was last changed.
+    pub mtime: Time,
     /// Bytes of the file, holes included.
-    pub(crate) size: u64,
+    pub size: u64,
     /// Major and minor number.
-    pub(crate) device: (u32, u32),
+    pub device: (u32, u32),
     /// Names and values.
-    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Of a sparse file: where its data lies, in order, apart, inside `size`.
-    pub(crate) sparse: Option<Vec<Extent>>,
+    pub sparse: Option<Vec<Extent>>,
 }
 
 /// A reader of one archive.
-pub(crate) struct Reader<R> {
+#[derive(Debug)]
+pub struct Reader<R> {
     input: R,
     /// Data of the present entry that was not read.
     remaining: u64,
@@ -86,7 +103,8 @@ pub(crate) struct Reader<R> {
 }
 
 impl<R: BufRead> Reader<R> {
-    pub(crate) fn new(input: R) -> Self {
+    /// A reader at the archive's first byte.
+    pub fn new(input: R) -> Self {
         Self {
             input,
             remaining: 0,
@@ -96,7 +114,10 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// Reads the next entry into `entry`; false at the archive's end.
-    pub(crate) fn next(&mut self, entry: &mut Entry) -> Result<bool, Fault> {
+    ///
+    /// # Errors
+    /// What is no archive; what the input says.
+    pub fn next(&mut self, entry: &mut Entry) -> Result<bool, Fault> {
         let mut extended = pax::Extended::default();
         let mut pending = false;
         loop {
@@ -131,8 +152,11 @@ impl<R: BufRead> Reader<R> {
         }
     }
 
-    /// The next stretch of the present entry's data; empty at its end.
-    pub(crate) fn data(&mut self) -> Result<&[u8], Fault> {
+    /// The next stretch of the present entry's data; empty at its end. Of a sparse file: the data of its extents.
+    ///
+    /// # Errors
+    /// If the input ends or fails.
+    pub fn data(&mut self) -> Result<&[u8], Fault> {
         if self.remaining == 0 {
             return Ok(&[]);
         }
@@ -145,13 +169,13 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// Marks `count` bytes of what [`Self::data`] returned as used.
-    pub(crate) fn consume(&mut self, count: usize) {
+    pub fn consume(&mut self, count: usize) {
         self.input.consume(count);
         self.remaining -= count as u64;
     }
 
     /// What lies behind the archive's end.
-    pub(crate) fn into_rest(self) -> R {
+    pub fn into_rest(self) -> R {
         self.input
     }
 
@@ -286,6 +310,30 @@ impl<R: BufRead> Reader<R> {
             out.extend_from_slice(bytes);
             self.consume(count);
         }
+    }
+}
+
+/// The present entry's data.
+impl<R: BufRead> BufRead for Reader<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.data().map_err(|fault| match fault {
+            Fault::Input(error) => error,
+            Fault::Malformed(reason) => io::Error::new(io::ErrorKind::InvalidData, reason),
+        })
+    }
+
+    fn consume(&mut self, count: usize) {
+        Self::consume(self, count);
+    }
+}
+
+impl<R: BufRead> Read for Reader<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.fill_buf()?;
+        let count = bytes.len().min(out.len());
+        out[..count].copy_from_slice(&bytes[..count]);
+        Self::consume(self, count);
+        Ok(count)
     }
 }
 

@@ -25,6 +25,8 @@ use crate::{Ownership, Store, tree};
 mod attributes;
 mod file;
 
+pub(crate) use attributes::is_portable;
+
 /// What may follow the archive's end; GNU tar pads to ten kilobytes.
 const TRAILING_MAX: u64 = 16 << 20;
 
@@ -83,7 +85,7 @@ impl<'s> Extract<'s> {
             spec,
             root: rustix::fs::open(root, flags, Mode::empty()).at("open", root)?,
             ownership: store.ownership(),
-            owners: Owners::of(store)?,
+            owners: Owners::new(store.ownership())?,
             umask: umask()?,
             entries_max: store.limits().entries,
             upper: spec.chain_id != spec.diff_id,

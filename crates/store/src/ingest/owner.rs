@@ -1,15 +1,15 @@
 //! Which owners can be given here.
 
+use crate::Ownership;
 use crate::error::{At, Result};
-use crate::{Ownership, Store};
 
 /// The IDs of this user namespace.
 #[derive(Debug)]
-pub(super) struct Owners {
+pub(crate) struct Owners {
     users: Map,
     groups: Map,
     /// What a new file belongs to anyway.
-    pub(super) default: (u32, u32),
+    pub(crate) default: (u32, u32),
 }
 
 #[derive(Debug)]
@@ -23,9 +23,9 @@ enum Map {
 }
 
 impl Owners {
-    pub(super) fn of(store: &Store) -> Result<Self> {
+    pub(crate) fn new(ownership: Ownership) -> Result<Self> {
         let map = |path: &'static str| -> Result<Map> {
-            Ok(match store.ownership() {
+            Ok(match ownership {
                 Ownership::Host => Map::All,
                 Ownership::UserNamespace => Map::parse(&std::fs::read_to_string(path).at("read", path)?),
             })
@@ -38,7 +38,7 @@ impl Owners {
     }
 
     /// The owner to give to a file, or which part of it cannot be expressed here.
-    pub(super) fn give(&self, uid: u32, gid: u32) -> Result<(u32, u32), (&'static str, u32)> {
+    pub(crate) fn give(&self, uid: u32, gid: u32) -> Result<(u32, u32), (&'static str, u32)> {
         Ok((
             self.users.give(uid, self.default.0).ok_or(("user", uid))?,
             self.groups.give(gid, self.default.1).ok_or(("group", gid))?,

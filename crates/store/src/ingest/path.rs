@@ -16,7 +16,7 @@ pub(super) enum Name<'p> {
 }
 
 /// Writes `path` to `out` without a leading slash, empty parts, `.` and `..`, as Docker does.
-pub(super) fn clean(path: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
+pub(crate) fn clean(path: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
     out.clear();
     for part in path.split(|&b| b == b'/') {
         match part {
@@ -38,7 +38,7 @@ pub(super) fn clean(path: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> 
 }
 
 /// Splits a cleaned path at its last slash.
-pub(super) fn split(clean: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn split(clean: &[u8]) -> (&[u8], &[u8]) {
     match clean.iter().rposition(|&b| b == b'/') {
         Some(at) => (&clean[..at], &clean[at + 1..]),
         None => (&[], clean),

@@ -86,7 +86,7 @@ pub(super) fn run(
             .spawn_scoped(scope, move || judged(decompress::run(store, spec, compressed, plain)))
             .at("start a thread for", &root)?;
         let hash = spawn("diff-id")
-            .spawn_scoped(scope, || hash(spec, to_hash))
+            .spawn_scoped(scope, || hash(spec.diff_id.algorithm(), to_hash))
             .at("start a thread for", &root)?;
         let files = spawn("extract")
             .spawn_scoped(scope, move || judged(extract.run(to_files)))
@@ -117,8 +117,8 @@ pub(super) fn run(
 }
 
 /// The digest of the uncompressed layer; none if it broke off.
-fn hash(spec: &LayerSpec, mut input: Inlet) -> Option<hull_spec::Digest> {
-    let mut hasher = Hasher::new(spec.diff_id.algorithm());
+pub(super) fn hash(algorithm: hull_spec::Algorithm, mut input: Inlet) -> Option<hull_spec::Digest> {
+    let mut hasher = Hasher::new(algorithm);
     loop {
         let bytes = input.fill_buf().ok()?;
         let count = bytes.len();

@@ -13,7 +13,7 @@ pub(super) struct Closed;
 
 impl Closed {
     /// What a reader of a closed queue gets.
-    fn error() -> io::Error {
+    pub(super) fn error(&self) -> io::Error {
         io::Error::new(io::ErrorKind::BrokenPipe, "the stage before this one stopped")
     }
 }
@@ -101,7 +101,7 @@ impl Outlet {
                 return Ok(());
             }
             each(&buffer)?;
-            self.send(buffer).map_err(|Closed| Closed::error())?;
+            self.send(buffer).map_err(|closed| closed.error())?;
         }
     }
 }
@@ -134,7 +134,7 @@ impl BufRead for Inlet {
             match self.items.recv() {
                 Ok(Item::Data(buffer)) => (self.current, self.at) = (Some(buffer), 0),
                 Ok(Item::End) => self.ended = true,
-                Err(_) => return Err(Closed::error()),
+                Err(_) => return Err(Closed.error()),
             }
         }
         Ok(self.current.as_ref().map_or(&[], |c| &c[self.at..]))

@@ -14,26 +14,26 @@ use crate::tar::{Entry, Time};
 const MEMORY: usize = 1 << 20;
 
 #[derive(Default)]
-pub(super) struct Spool {
+pub(crate) struct Spool {
     bytes: Vec<u8>,
     file: Option<File>,
 }
 
 /// One directory's record.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Record {
+pub(crate) struct Record {
     /// Cleaned; empty for the top.
-    pub(super) path: Vec<u8>,
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mtime: Time,
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) path: Vec<u8>,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: Time,
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Spool {
     /// Adds a directory. `dir` is on the file system that a large spool goes to.
-    pub(super) fn push(&mut self, dir: BorrowedFd<'_>, path: &[u8], entry: &Entry) -> io::Result<()> {
+    pub(crate) fn push(&mut self, dir: BorrowedFd<'_>, path: &[u8], entry: &Entry) -> io::Result<()> {
         for number in [entry.mode, entry.uid, entry.gid, entry.mtime.nanos] {
             self.bytes.extend_from_slice(&number.to_le_bytes());
         }
@@ -58,7 +58,7 @@ impl Spool {
     }
 
     /// Calls `each` for every record, in the order in which they came.
-    pub(super) fn drain<E: From<io::Error>>(mut self, mut each: impl FnMut(&Record) -> Result<(), E>) -> Result<(), E> {
+    pub(crate) fn drain<E: From<io::Error>>(mut self, mut each: impl FnMut(&Record) -> Result<(), E>) -> Result<(), E> {
         let mut input: Box<dyn Read> = match self.file.take() {
             None => Box::new(io::empty()),
             Some(mut file) => {

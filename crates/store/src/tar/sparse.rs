@@ -11,9 +11,11 @@ const EXTENTS_MAX: usize = 1 << 18;
 
 /// A stretch of data in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Extent {
-    pub(crate) offset: u64,
-    pub(crate) length: u64,
+pub struct Extent {
+    /// Its first byte.
+    pub offset: u64,
+    /// Its bytes.
+    pub length: u64,
 }
 
 /// A map as it was read.

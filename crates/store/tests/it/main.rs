@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod archive;
+mod create;
 mod faults;
 mod hostile;
 mod images;

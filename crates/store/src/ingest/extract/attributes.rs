@@ -75,7 +75,7 @@ impl Extract<'_> {
 
     /// Sets an attribute of those that an image may set. What the file system cannot hold is left out, as in Docker.
     fn xattr(&self, name: &[u8], set: impl FnOnce(&[u8]) -> Result<(), Errno>) -> Made {
-        if !is_allowed(name) {
+        if !is_portable(name) {
             return Ok(());
         }
         match set(name) {
@@ -158,7 +158,7 @@ impl From<std::io::Error> for Failure {
 
 /// Which attributes an image may set. Not those that steer overlayfs (a `redirect` would let a layer pull in what it
 /// does not hold), the trusted ones in general, or the host's own labels and measurements.
-fn is_allowed(name: &[u8]) -> bool {
+pub(crate) fn is_portable(name: &[u8]) -> bool {
     if name.starts_with(b"user.overlay.") {
         return false;
     }
@@ -198,7 +198,7 @@ mod tests {
             ("security.ima", false),
             ("nonsense", false),
         ] {
-            assert_eq!(is_allowed(name.as_bytes()), allowed, "{name}");
+            assert_eq!(is_portable(name.as_bytes()), allowed, "{name}");
         }
     }
 }
