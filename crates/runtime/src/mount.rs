@@ -3,6 +3,7 @@
 mod apply;
 pub(crate) mod handed;
 mod plan;
+pub mod view;
 
 pub(crate) use apply::{apply, detach, leave_chroot, open_sources};
 pub use plan::{MountOp, plan};

@@ -232,7 +232,7 @@ pub(super) fn overlay(overlay: &Overlay) -> Result<Made> {
     }
 }
 
-fn attach_at(mount: &OwnedFd, path: &Path) -> Result<()> {
+pub(super) fn attach_at(mount: &OwnedFd, path: &Path) -> Result<()> {
     move_mount(
         mount,
         c"",
@@ -264,6 +264,11 @@ fn overlay_mount(overlay: &Overlay) -> Result<OwnedFd> {
     }
     if overlay.user_xattr {
         fsconfig_set_flag(fs.as_fd(), c"userxattr").during(context)?;
+    } else {
+        // Whatever the host's default: the writable layer must hold all of what is in it, or no image could be made of
+        // it. With `userxattr` it always does.
+        fsconfig_set_string(fs.as_fd(), c"redirect_dir", c"nofollow").during(context)?;
+        fsconfig_set_string(fs.as_fd(), c"metacopy", c"off").during(context)?;
     }
     fsconfig_create(fs.as_fd()).during(context)?;
     fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).during(context)
@@ -331,6 +336,8 @@ fn overlay_options(overlay: &Overlay) -> String {
     }
     if overlay.user_xattr {
         out.push_str(",userxattr");
+    } else {
+        out.push_str(",redirect_dir=nofollow,metacopy=off");
     }
     out
 }
@@ -647,7 +654,7 @@ pub(crate) fn open_in(root: BorrowedFd<'_>, path: &str, flags: OFlags, strict: b
     rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
 }
 
-fn attach(mount: &OwnedFd, place: BorrowedFd<'_>) -> rustix::io::Result<()> {
+pub(super) fn attach(mount: &OwnedFd, place: BorrowedFd<'_>) -> rustix::io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(mount, c"", place, c"", flags)
 }
@@ -677,7 +684,7 @@ mod tests {
         };
         insta::assert_snapshot!(
             overlay_options(&overlay),
-            @r"lowerdir=a\:b/fs:c\,d/fs:base,upperdir=/data/containers/x/upper,workdir=/data/containers/x/work,volatile"
+            @r"lowerdir=a\:b/fs:c\,d/fs:base,upperdir=/data/containers/x/upper,workdir=/data/containers/x/work,volatile,redirect_dir=nofollow,metacopy=off"
         );
     }
 

@@ -171,6 +171,12 @@ fn become_root_of(namespaces: &Namespaces) -> Result<()> {
     let (Some(uid), Some(gid)) = (root(&namespaces.uid_maps), root(&namespaces.gid_maps)) else {
         return Err(Error::Invalid("a user namespace needs a user and a group 0".to_owned()));
     };
+    become_user(uid, gid)
+}
+
+/// Makes the calling thread another user's, and keeps its capabilities.
+pub(crate) fn become_user(uid: u32, gid: u32) -> Result<()> {
+    let act = || format!("become user {uid} outside of the container");
     let (_, permitted, inheritable) = prctl::capabilities().during(act)?;
     let gid = rustix::fs::Gid::from_raw(gid);
     let uid = rustix::fs::Uid::from_raw(uid);
