@@ -166,7 +166,6 @@ fn assemble(namespaces: &Namespaces, overlay: &Overlay, user: BorrowedFd<'_>) ->
 /// Takes the IDs of the user namespace's root, outside of it, and keeps all capabilities. Overlayfs works on its layers as
 /// whoever mounted it: through an idmapped mount nobody can make a file whose owner the map does not have.
 fn become_root_of(namespaces: &Namespaces) -> Result<()> {
-    let act = || "become root of the user namespace to mount its root file system".to_owned();
     let root = |maps: &[IdMap]| maps.iter().find(|map| map.inside == 0).map(|map| map.outside);
     let (Some(uid), Some(gid)) = (root(&namespaces.uid_maps), root(&namespaces.gid_maps)) else {
         return Err(Error::Invalid("a user namespace needs a user and a group 0".to_owned()));
