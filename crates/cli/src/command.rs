@@ -6,9 +6,12 @@
 mod attach;
 mod boot;
 mod catalog;
+mod cp;
 mod create;
+mod diff;
 mod events;
 mod exec;
+mod export;
 mod images;
 mod info;
 mod inspect;

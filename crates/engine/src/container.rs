@@ -1,9 +1,12 @@
 //! Verbs of containers, one file each, and how a container is found and looked at.
 
 mod attach;
+mod changes;
+mod copy;
 mod create;
 mod describe;
 mod exec;
+mod export;
 mod find;
 mod inspect;
 mod kill;
@@ -27,13 +30,17 @@ pub mod stats;
 pub mod status;
 mod stop;
 mod top;
+mod tree;
 mod update;
 pub mod userns;
 mod wait;
 
 pub use attach::attach;
+pub use changes::changes;
+pub use copy::{CopyOptions, CopyProgress, check_output, copy_from, copy_into, stream_from, stream_into};
 pub use create::{Created, create};
 pub use exec::{ExecIo, ExecProcess, ExecRequest, exec};
+pub use export::export;
 pub use find::{exists, find, find_id, ids, is_id, is_name, load, save};
 pub use inspect::{Inspect, inspect};
 pub use kill::{kill, parse as parse_signal};

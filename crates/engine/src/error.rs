@@ -180,6 +180,17 @@ pub enum Error {
     /// The image store failed.
     #[error(transparent)]
     Store(#[from] hull_store::Error),
+    /// A container has no such file, in Docker's words.
+    #[error("Could not find the file {path} in container {container}")]
+    NoSuchFile {
+        /// The path as given.
+        path: String,
+        /// The container as given.
+        container: String,
+    },
+    /// An archive could not be read or written.
+    #[error("cannot read or write the archive")]
+    Archive(#[source] io::Error),
     /// The configuration file is not what it should be.
     #[error("cannot use the configuration file `{}`", path.display())]
     Config {
@@ -209,7 +220,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoSuchContainer { .. } | Self::NoSuchImage { .. } => ErrorKind::NotFound,
+            Self::NoSuchContainer { .. } | Self::NoSuchImage { .. } | Self::NoSuchFile { .. } => ErrorKind::NotFound,
             Self::NameInUse { .. }
             | Self::NotRunning { .. }
             | Self::Running { .. }
@@ -223,7 +234,7 @@ impl Error {
                 .map_or(ErrorKind::Conflict, hull_runtime::Error::kind),
             Self::Start { source, .. } => source.kind(),
             Self::Exec { source, .. } => source.kind(),
-            Self::Signal { source, .. } => io_kind(source),
+            Self::Signal { source, .. } | Self::Archive(source) => io_kind(source),
             Self::Invalid(_) => ErrorKind::Invalid,
             Self::Unsupported(_) => ErrorKind::Unsupported,
             Self::Exhausted(_) => ErrorKind::Exhausted,

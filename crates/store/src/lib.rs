@@ -43,6 +43,7 @@ pub mod snapshot;
 mod store;
 pub mod tar;
 pub mod tree;
+pub mod unpack;
 pub mod walk;
 
 pub use error::{Error, Result};

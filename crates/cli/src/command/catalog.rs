@@ -1,8 +1,8 @@
 //! All commands: those that work, and those that Docker has and hull has not yet.
 
 use super::{
-    Command, attach, boot, create, events, exec, images, info, inspect, kill, logs, pause, port, ps, pull, rename,
-    restart, rm, rmi, run, start, stats, stop, top, update, version, wait,
+    Command, attach, boot, cp, create, diff, events, exec, export, images, info, inspect, kill, logs, pause, port, ps,
+    pull, rename, restart, rm, rmi, run, start, stats, stop, top, update, version, wait,
 };
 
 /// All commands that work, in the order of help.
@@ -17,6 +17,9 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &events::COMMAND,
     &attach::COMMAND,
     &create::COMMAND,
+    &cp::COMMAND,
+    &diff::COMMAND,
+    &export::COMMAND,
     &start::COMMAND,
     &stop::COMMAND,
     &restart::COMMAND,
@@ -78,9 +81,10 @@ pub(crate) const MISSING: &[&str] = &[
     "compose",
     "config",
     "context",
-    "cp",
-    "diff",
-    "export",
+    cp,
+    diff,
+    events,
+    export,
     "history",
     "import",
     "load",
@@ -101,9 +105,6 @@ pub(crate) const MISSING: &[&str] = &[
     "trust",
     "volume",
     "container commit",
-    "container cp",
-    "container diff",
-    "container export",
     "container prune",
     "image build",
     "image history",

@@ -27,7 +27,7 @@ pub(crate) use process::{Exec, exec as exec_process};
 pub(in crate::container) use resources::{check as check_limits, of as resources};
 use spaces::Spaces;
 pub(crate) use spaces::conflicts;
-pub(in crate::container) use tree::protection;
+pub(in crate::container) use tree::{protection, rootfs, volumes};
 
 /// The host name of a container that was given none: the beginning of its ID, or that of whom it shares it with.
 pub(crate) fn default_hostname(engine: &Engine, id: &str, host: &HostConfig) -> String {

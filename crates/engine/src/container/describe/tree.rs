@@ -56,7 +56,7 @@ pub(in crate::container) fn protection(host: &HostConfig) -> Protection {
 }
 
 /// The root file system.
-pub(super) fn rootfs(engine: &Engine, record: &Record) -> Result<Rootfs> {
+pub(in crate::container) fn rootfs(engine: &Engine, record: &Record) -> Result<Rootfs> {
     let folder = engine.container_dir(&record.id);
     let store = engine.store(Access::Read)?;
     let mut lower = snapshot::lower(store, &record.layers);
@@ -191,6 +191,12 @@ fn bind(path: &Path, target: &str, set: Attributes, recursive: bool) -> Mount {
         recursive_attributes: recursive,
         ..filesystem("bind", target, set, &[])
     }
+}
+
+/// The mounts that outlive a run of the container: its volumes and binds.
+pub(in crate::container) fn volumes(engine: &Engine, record: &Record) -> Result<Vec<Mount>> {
+    let points = record.mounts.iter().filter(|point| point.kind != "tmpfs");
+    points.map(|point| one(point, record, engine.rootless)).collect()
 }
 
 fn one(point: &MountPoint, record: &Record, rootless: bool) -> Result<Mount> {
