@@ -6,6 +6,7 @@
 mod attach;
 mod boot;
 mod catalog;
+mod commit;
 mod cp;
 mod create;
 mod diff;

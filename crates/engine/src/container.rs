@@ -2,6 +2,7 @@
 
 mod attach;
 mod changes;
+mod commit;
 mod copy;
 mod create;
 mod describe;
@@ -37,6 +38,7 @@ mod wait;
 
 pub use attach::attach;
 pub use changes::changes;
+pub use commit::{CommitRequest, commit};
 pub use copy::{CopyOptions, CopyProgress, check_output, copy_from, copy_into, stream_from, stream_into};
 pub use create::{Created, create};
 pub use exec::{ExecIo, ExecProcess, ExecRequest, exec};

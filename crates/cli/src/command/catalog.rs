@@ -1,8 +1,8 @@
 //! All commands: those that work, and those that Docker has and hull has not yet.
 
 use super::{
-    Command, attach, boot, cp, create, diff, events, exec, export, images, info, inspect, kill, logs, pause, port, ps,
-    pull, rename, restart, rm, rmi, run, start, stats, stop, top, update, version, wait,
+    Command, attach, boot, commit, cp, create, diff, events, exec, export, images, info, inspect, kill, logs, pause,
+    port, ps, pull, rename, restart, rm, rmi, run, start, stats, stop, top, update, version, wait,
 };
 
 /// All commands that work, in the order of help.
@@ -17,6 +17,7 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &events::COMMAND,
     &attach::COMMAND,
     &create::COMMAND,
+    &commit::COMMAND,
     &cp::COMMAND,
     &diff::COMMAND,
     &export::COMMAND,
@@ -77,7 +78,6 @@ pub(crate) const MISSING: &[&str] = &[
     "builder",
     "buildx",
     "checkpoint",
-    "commit",
     "compose",
     "config",
     "context",
@@ -104,7 +104,6 @@ pub(crate) const MISSING: &[&str] = &[
     "tag",
     "trust",
     "volume",
-    "container commit",
     "container prune",
     "image build",
     "image history",

@@ -7,7 +7,7 @@ use hull_store::walk::{Found, Options, Start, walk};
 
 use super::find;
 use super::tree::{Part, Tree};
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, Result, event};
 
 /// Writes the archive to `out`. `skipped` is told of sockets, which no archive can hold.
 ///
@@ -24,6 +24,7 @@ pub fn export(engine: &Engine, name: &str, out: impl Write, skipped: &mut dyn Fn
     let mut writer = Writer::new(out);
     pack(&tree, &start, &mut writer, skipped)?;
     writer.finish().map_err(Error::Archive)?;
+    event::container(engine, &record, "export", &[]);
     Ok(())
 }
 

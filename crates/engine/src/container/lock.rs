@@ -12,6 +12,10 @@ use crate::{Engine, Error, Result};
 /// How long a look of another command at the lock may last: far less, but the machine may be busy.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// How long a command that has the lock is waited for: one that starts the container, copies its files or makes an image
+/// of it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Takes the lock of container `id`. `None` where a monitor or another command has it.
 pub(crate) fn take(engine: &Engine, id: &str) -> Result<Option<File>> {
     let started = Instant::now();

@@ -28,7 +28,7 @@ pub struct Started {
 /// No such container; whatever keeps it from running, with Docker's exit codes ([`Error::exit_code`]).
 pub fn start(engine: &Engine, name: &str, request: &StartRequest) -> Result<Started> {
     let record = find(engine, name)?;
-    let Some(lock) = lock::take(engine, &record.id)? else {
+    let Some(lock) = idle(engine, &record)? else {
         return running(engine, &record, request);
     };
     let look = status::derive(engine, &record)?;
@@ -55,6 +55,24 @@ pub fn start(engine: &Engine, name: &str, request: &StartRequest) -> Result<Star
         source: Box::new(e),
     })?;
     Ok(Started { attach: ours })
+}
+
+/// The lock of a container that does not run; `None` where it runs. A command that copies its files or makes an image of
+/// it is waited for, and so is one that is just starting it.
+fn idle(engine: &Engine, record: &Record) -> Result<Option<std::fs::File>> {
+    let started = std::time::Instant::now();
+    loop {
+        if let Some(lock) = lock::take(engine, &record.id)? {
+            return Ok(Some(lock));
+        }
+        if status::derive(engine, record)?.live.is_some() {
+            return Ok(None);
+        }
+        if started.elapsed() > lock::PATIENCE {
+            return Err(Error::Busy { id: record.id.clone() });
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
 }
 
 /// A monitor or another command has the container.

@@ -16,9 +16,6 @@ use rustix::io::Errno;
 use super::{describe, find, kill, lock, status};
 use crate::{Engine, Error, Result};
 
-/// How long another command that has the container's lock is waited for: one that starts it, stops it or copies files.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// A container's file tree, for as long as this is there.
 pub(crate) struct Tree {
     // In the order in which they are to go: the mount before its scratch folder and its lock.
@@ -188,7 +185,7 @@ pub(crate) fn holding(engine: &Engine, record: &Record) -> Result<Held> {
                 return Ok(Held::Stopped(lock));
             }
         }
-        if started.elapsed() > PATIENCE {
+        if started.elapsed() > lock::PATIENCE {
             return Err(Error::Busy { id: record.id.clone() });
         }
         std::thread::sleep(Duration::from_millis(2));

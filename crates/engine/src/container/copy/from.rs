@@ -15,7 +15,7 @@ use super::path::{Side, plan};
 use super::{CopyOptions, CopyProgress, cannot_stat, check_output, local, lost, path, stat};
 use crate::container::find;
 use crate::container::tree::{Part, Tree};
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, Result, event};
 
 /// Copies `source` of a container to `to` on this host. Returns where that is. `skipped` is told of sockets.
 ///
@@ -31,7 +31,7 @@ pub fn copy_from(
 ) -> Result<String> {
     let to = local(to)?;
     check_output(&to)?;
-    let record = named(engine, name)?;
+    let (own, record) = named(engine, name)?;
     let tree = Tree::open(engine, &record, Part::Mounts)?;
     let from = Source::find(&tree, &record, source, options.follow)?;
     let there = destination(&to)?;
@@ -66,6 +66,7 @@ pub fn copy_from(
     })?;
     place.finish()?;
     progress.end();
+    event::container(engine, &own, "archive-path", &[]);
     Ok(to)
 }
 
@@ -81,7 +82,7 @@ pub fn stream_from(
     out: impl Write,
     skipped: &mut dyn FnMut(&[u8]),
 ) -> Result<()> {
-    let record = named(engine, name)?;
+    let (own, record) = named(engine, name)?;
     let tree = Tree::open(engine, &record, Part::Mounts)?;
     let from = Source::find(&tree, &record, source, options.follow)?;
     // The archive that Docker writes does not know that a link was followed.
@@ -89,14 +90,18 @@ pub fn stream_from(
     let mut writer = Writer::new(out);
     crate::container::export::pack(&tree, &from.start(top.as_bytes()), &mut writer, skipped)?;
     writer.finish().map_err(Error::Archive)?;
+    event::container(engine, &own, "archive-path", &[]);
     Ok(())
 }
 
-/// The container, called in messages what it was called by whoever asks.
-pub(super) fn named(engine: &Engine, name: &str) -> Result<Record> {
-    let mut record = find(engine, name)?;
-    name.clone_into(&mut record.name);
-    Ok(record)
+/// The container, and again as messages call it: by the name that it was asked for.
+pub(super) fn named(engine: &Engine, name: &str) -> Result<(Record, Record)> {
+    let record = find(engine, name)?;
+    let called = Record {
+        name: name.to_owned(),
+        ..record.clone()
+    };
+    Ok((record, called))
 }
 
 /// What is copied.

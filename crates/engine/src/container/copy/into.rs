@@ -16,7 +16,7 @@ use super::from::named;
 use super::path::{Plan, Side, plan};
 use super::{CopyOptions, CopyProgress, cannot_stat, check_kind, local, lost, path, stat};
 use crate::container::tree::{Part, Tree};
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, Result, event};
 
 /// Copies `source` of this host to `to` in a container. Returns where that is. `skipped` is told of sockets.
 ///
@@ -31,7 +31,7 @@ pub fn copy_into(
     skipped: &mut (dyn FnMut(&[u8]) + Send),
 ) -> Result<String> {
     let source = local(source)?;
-    let record = named(engine, name)?;
+    let (own, record) = named(engine, name)?;
     let tree = Tree::open(engine, &record, Part::Mounts)?;
     let there = destination(&tree, &record, to)?;
     let from = Local::find(&source, options.follow)?;
@@ -52,6 +52,7 @@ pub fn copy_into(
         })
     })?;
     progress.end();
+    event::container(engine, &own, "extract-to-dir", &[]);
     Ok(shown)
 }
 
@@ -67,7 +68,7 @@ pub fn stream_into(
     input: impl Read + Send,
     progress: &CopyProgress,
 ) -> Result<String> {
-    let record = named(engine, name)?;
+    let (own, record) = named(engine, name)?;
     let tree = Tree::open(engine, &record, Part::Mounts)?;
     let there = destination(&tree, &record, to)?;
     if !there.folder {
@@ -90,6 +91,7 @@ pub fn stream_into(
         Ok(())
     })?;
     progress.end();
+    event::container(engine, &own, "extract-to-dir", &[]);
     Ok(there.path)
 }
 
