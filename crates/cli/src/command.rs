@@ -19,6 +19,7 @@ mod inspect;
 mod kill;
 mod logs;
 mod pause;
+mod pod;
 mod port;
 mod ps;
 mod pull;

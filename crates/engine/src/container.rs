@@ -61,5 +61,8 @@ pub use top::{Processes, top};
 pub use update::{UpdateRequest, update};
 pub use wait::wait;
 
+pub(crate) use create::{create_infra, is_being_made};
 pub(crate) use describe::LOG_DRIVERS;
+pub(crate) use find::ids_below;
+pub(crate) use remove::remove_of_pod;
 pub(crate) use size::tree as tree_size;

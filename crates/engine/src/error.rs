@@ -165,6 +165,35 @@ pub enum Error {
     /// A request that this version or this host cannot fulfil.
     #[error("{0}")]
     Unsupported(String),
+    /// No pod has this name, ID or beginning of an ID.
+    #[error("no pod with name or ID {name} found: no such pod")]
+    NoSuchPod {
+        /// The name as given.
+        name: String,
+    },
+    /// Another pod has the name.
+    #[error("adding pod to state: name \"{name}\" is in use: pod already exists")]
+    PodNameInUse {
+        /// The name.
+        name: String,
+    },
+    /// The container holds a pod's namespaces.
+    #[error("container {id} is the infra container of pod {pod} and cannot be removed without removing the pod")]
+    Infra {
+        /// The container.
+        id: String,
+        /// The pod.
+        pod: String,
+    },
+    /// Several of a pod's containers failed.
+    #[error("{more} more containers of the pod failed, too")]
+    Several {
+        /// The first failure.
+        #[source]
+        first: Box<Error>,
+        /// How many others.
+        more: usize,
+    },
     /// There is no more of something.
     #[error("{0}")]
     Exhausted(String),
@@ -238,6 +267,9 @@ impl Error {
             Self::Invalid(_) => ErrorKind::Invalid,
             Self::Unsupported(_) => ErrorKind::Unsupported,
             Self::Exhausted(_) => ErrorKind::Exhausted,
+            Self::NoSuchPod { .. } => ErrorKind::NotFound,
+            Self::PodNameInUse { .. } | Self::Infra { .. } => ErrorKind::Conflict,
+            Self::Several { first, .. } => first.kind(),
             Self::Network(e) => e.kind(),
             Self::Runtime(e) => e.kind(),
             Self::Monitor(e) => e.kind(),

@@ -115,6 +115,9 @@ pub struct CreateRequest {
     /// The name; empty for a made-up one. A query parameter in the API.
     #[serde(skip)]
     pub name: String,
+    /// The ID of the pod that it is in. Docker has none.
+    #[serde(skip)]
+    pub pod: Option<String>,
     /// The platform wanted. A query parameter in the API.
     #[serde(skip)]
     pub platform: Option<crate::Platform>,

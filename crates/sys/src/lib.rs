@@ -11,6 +11,7 @@ pub mod clone;
 pub mod exec;
 pub mod memory;
 pub mod mount;
+pub mod pause;
 pub mod pidfd;
 pub mod prctl;
 pub mod seccomp;

@@ -105,6 +105,11 @@ impl Matches {
         })
     }
 
+    /// Whether the command has such a flag.
+    pub(crate) fn knows(&self, long: &str) -> bool {
+        self.flags.iter().any(|flag| flag.long == long)
+    }
+
     /// A misspelt name in our own code would read as "not given" for ever.
     fn known(&self, long: &str) {
         debug_assert!(

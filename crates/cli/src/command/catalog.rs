@@ -2,7 +2,7 @@
 
 use super::{
     Command, attach, boot, commit, cp, create, diff, events, exec, export, images, info, inspect, kill, logs, pause,
-    port, ps, pull, rename, restart, rm, rmi, run, start, stats, stop, top, update, version, wait,
+    pod, port, ps, pull, rename, restart, rm, rmi, run, start, stats, stop, top, update, version, wait,
 };
 
 /// All commands that work, in the order of help.
@@ -41,6 +41,21 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &rmi::COMMAND,
     &boot::BOOT,
     &boot::SHUTDOWN,
+    &pod::CREATE,
+    &pod::START,
+    &pod::STOP,
+    &pod::RESTART,
+    &pod::KILL,
+    &pod::PAUSE,
+    &pod::UNPAUSE,
+    &pod::RM,
+    &pod::PS,
+    &pod::INSPECT,
+    &pod::LOGS,
+    &pod::TOP,
+    &pod::STATS,
+    &pod::EXISTS,
+    &pod::PRUNE,
 ];
 
 /// A group of commands, such as `hull container`.
@@ -61,6 +76,10 @@ pub(crate) const GROUPS: &[Group] = &[
     Group {
         name: "image",
         about: "Manage images",
+    },
+    Group {
+        name: "pod",
+        about: "Manage pods: containers that share namespaces",
     },
     Group {
         name: "system",

@@ -9,7 +9,7 @@ use hull_engine::{Engine, container};
 use hull_spec::container::CreateRequest;
 use hull_spec::{Platform, Reference};
 
-use super::{Command, pull};
+use super::{Command, pod, pull};
 use crate::args::{Count, Matches};
 use crate::container::{Refusal, Surroundings, flags, request};
 use crate::context::Context;
@@ -30,6 +30,7 @@ pub(crate) const COMMAND: Command = Command {
 fn run(args: &Matches, ctx: &Context) -> Outcome {
     let request = read_request(args, ctx, false)?;
     let engine = ctx.engine();
+    let request = pod::enter(args, &engine, request).map_err(|f| f.code(FAILED))?;
     let id = create(args, ctx, &engine, &request).map_err(|f| f.code(FAILED))?;
     print_line(&id)?;
     Ok(0)

@@ -1,5 +1,7 @@
 //! `ps`.
 
+use std::collections::BTreeMap;
+
 use hull_engine::container::{self, ListRequest, Summary, port};
 use jiff::Timestamp;
 
@@ -28,6 +30,9 @@ pub(crate) const COMMAND: Command = Command {
             .short('l')
             .help("Show the latest created container (includes all states)"),
         Flag::switch("no-trunc").help("Don't truncate output"),
+        Flag::switch("pod")
+            .short('p')
+            .help("Also display the pods that containers are in"),
         Flag::switch("quiet").short('q').help("Only display container IDs"),
         Flag::switch("size").short('s').help("Display total file sizes"),
     ],
@@ -65,8 +70,40 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
     let list = container::list(&engine, &request)?;
     let now = Timestamp::now();
     let trunc = !args.on("no-trunc");
-    let rows: Vec<Row> = list.into_iter().map(|item| Row { item, trunc, now }).collect();
-    output::print(&LISTING.render(&rows, &format)?)?;
+    let rows = list.into_iter().map(|item| Row { item, trunc, now });
+    if args.on("pod") && matches!(source.as_str(), "" | "table") && !quiet {
+        return with_pods(&engine, rows.collect());
+    }
+    output::print(&LISTING.render(&rows.collect::<Vec<_>>(), &format)?)?;
+    Ok(0)
+}
+
+/// The table with two columns more, as Podman has it.
+fn with_pods(engine: &hull_engine::Engine, rows: Vec<Row>) -> Outcome {
+    let names: BTreeMap<String, String> = hull_engine::pod::pods(engine)?
+        .into_iter()
+        .map(|pod| (pod.id, pod.name))
+        .collect();
+    let columns = ["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
+    let format = Format::read("", columns.to_vec())?;
+    // The columns of pods come last, where the lines of the table end.
+    let text = LISTING.render(&rows, &format)?;
+    let width = text.lines().map(|line| line.chars().count()).max().unwrap_or(0) + 3;
+    let mut out = String::new();
+    for (number, line) in text.lines().enumerate() {
+        let (id, name) = match number.checked_sub(1).and_then(|row| rows.get(row)) {
+            None => ("POD ID", "PODNAME"),
+            Some(row) => {
+                let id = row.item.pod.as_str();
+                let name = names.get(id).map_or("", String::as_str);
+                (id.get(..12).filter(|_| row.trunc).unwrap_or(id), name)
+            }
+        };
+        let id_width = if rows.iter().all(|row| row.trunc) { 12 } else { 64 };
+        out.push_str(format!("{line:width$}{id:id_width$}   {name}").trim_end());
+        out.push('\n');
+    }
+    output::print(&out)?;
     Ok(0)
 }
 
@@ -304,6 +341,7 @@ mod tests {
                     mount("", "/a/path/that/is/long", ""),
                     mount("", "", ""),
                 ],
+                pod: String::new(),
             },
             trunc,
             now: "2024-05-01T10:05:00Z".parse().unwrap(),

@@ -5,7 +5,7 @@ use hull_engine::{Engine, event};
 use hull_spec::ErrorKind;
 use hull_spec::container::CreateRequest;
 
-use super::{Command, create};
+use super::{Command, create, pod};
 use crate::args::{Count, Matches};
 use crate::attach::{self, Ending, Options, Remote};
 use crate::container::flags;
@@ -41,6 +41,7 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
         check_terminal(request.config.attach_stdin, request.config.tty)?;
     }
     let engine = ctx.engine();
+    let request = pod::enter(args, &engine, request).map_err(|f| f.code(ENGINE))?;
     let id = create::create(args, ctx, &engine, &request).map_err(|f| f.code(ENGINE))?;
     // The monitor will be a fork of this process: what was only needed to look the image up must not stay in its memory.
     drop(engine);

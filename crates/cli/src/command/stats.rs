@@ -40,17 +40,25 @@ const FIRST: Duration = Duration::from_millis(500);
 
 fn run(args: &Matches, ctx: &Context) -> Outcome {
     let engine = ctx.engine();
-    let mut watch = Watch::new(&engine, args.args(), args.on("all"))?;
     if args.on("graph") {
         if args.on("no-stream") || args.changed("format") {
             return Err(Failure::new(
                 "conflicting options: --graph draws by itself, without --no-stream and --format",
             ));
         }
+        let mut watch = Watch::new(&engine, args.args(), args.on("all"))?;
         return graph::run(&mut watch);
     }
+    show(args, ctx, args.args(), terminal::stdout_is_terminal())
+}
+
+/// Shows the figures of `containers`, or of all, again and again or once, as the flags say. `repaint`: each over the one
+/// before.
+pub(super) fn show(args: &Matches, ctx: &Context, containers: &[String], repaint: bool) -> Outcome {
+    let engine = ctx.engine();
+    let mut watch = Watch::new(&engine, containers, args.on("all"))?;
     let source = listing::source(args.value("format"), false, "statsFormat", ctx);
-    let trunc = !args.on("no-trunc");
+    let trunc = !(args.knows("no-trunc") && args.on("no-trunc"));
     let columns = vec![
         "ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs",
     ];
@@ -64,7 +72,6 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
         output::print(&show(watch.look()?)?)?;
         return Ok(0);
     }
-    let repaint = terminal::stdout_is_terminal();
     let mut due = Instant::now();
     let mut first = true;
     loop {

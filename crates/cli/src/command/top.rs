@@ -22,7 +22,11 @@ pub(crate) const COMMAND: Command = Command {
 };
 
 fn run(args: &Matches, ctx: &Context) -> Outcome {
-    let processes = container::top(&ctx.engine(), args.arg(), &args.args()[1..])?;
+    print(&container::top(&ctx.engine(), args.arg(), &args.args()[1..])?)
+}
+
+/// Prints processes as a table.
+pub(super) fn print(processes: &container::Processes) -> Outcome {
     let mut text = processes.titles.join("\t") + "\n";
     for row in &processes.rows {
         text.push_str(&row.join("\t"));

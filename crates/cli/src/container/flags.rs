@@ -8,7 +8,7 @@ const NO_USER_NETWORKS: &str =
 const WINDOWS: &str = "it is for Windows containers";
 
 /// The flags that both take.
-const SHARED: [Flag; 100] = [
+const SHARED: [Flag; 102] = [
     Flag::list("add-host")
         .checked(network::check_host)
         .help("Add `name:address` to /etc/hosts; the address host-gateway stands for the host"),
@@ -153,6 +153,8 @@ const SHARED: [Flag; 100] = [
     Flag::string("pid").help("PID namespace: private (default), host or container:NAME"),
     Flag::int("pids-limit").help("Limit of processes; -1 for none"),
     Flag::string("platform").help("Platform of the image, os[/arch[/variant]]"),
+    Flag::string("pod").help("Put it into this pod, and share the pod's namespaces; new:NAME makes the pod"),
+    Flag::string("pod-id-file").help("Put it into the pod whose ID is in this file"),
     Flag::switch("privileged").help("Give it all capabilities and devices and no confinement"),
     Flag::list("publish")
         .short('p')
@@ -190,7 +192,7 @@ const SHARED: [Flag; 100] = [
     Flag::string("user")
         .short('u')
         .help("User, and group after a colon, by name or number"),
-    Flag::string("userns").help("User namespace: host (default), auto, private, keep-id or nomap"),
+    Flag::string("userns").help("User namespace: host (default), auto or private"),
     Flag::string("uts").help("UTS namespace: host"),
 ];
 
@@ -214,9 +216,9 @@ const FOREGROUND: [Flag; 3] = [
 ];
 
 /// All flags of `create`.
-pub(crate) const CREATE: &[Flag] = &joined::<100, 4, 104>(SHARED, VOLUMES);
+pub(crate) const CREATE: &[Flag] = &joined::<102, 4, 106>(SHARED, VOLUMES);
 /// All flags of `run`.
-pub(crate) const RUN: &[Flag] = &joined::<104, 3, 107>(joined::<100, 4, 104>(SHARED, VOLUMES), FOREGROUND);
+pub(crate) const RUN: &[Flag] = &joined::<106, 3, 109>(joined::<102, 4, 106>(SHARED, VOLUMES), FOREGROUND);
 
 /// Two tables as one, at compile time.
 const fn joined<const A: usize, const B: usize, const N: usize>(a: [Flag; A], b: [Flag; B]) -> [Flag; N] {

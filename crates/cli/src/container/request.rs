@@ -89,6 +89,7 @@ pub(crate) fn request(args: &Matches, detached: bool, around: &Surroundings<'_>)
             endpoints_config: endpoints.into_iter().collect(),
         },
         name: args.text("name"),
+        pod: None,
         platform: None,
     })
 }

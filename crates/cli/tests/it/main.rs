@@ -16,6 +16,7 @@ mod logs;
 mod membership;
 mod network;
 mod pause;
+mod pod;
 mod pull;
 mod query;
 mod rootless;

@@ -1,7 +1,7 @@
 //! `create`: a record, a name and a writable layer. Nothing runs yet.
 
 use std::fs::{self, DirBuilder, File};
-use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use hull_spec::container::{CreateRequest, Record};
@@ -11,7 +11,7 @@ use hull_store::image::Image;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{describe, find, merge, mounts, name, record, userns};
-use crate::{Engine, Error, Result, event};
+use crate::{Engine, Error, Result, event, pod};
 
 /// A new container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,15 +62,74 @@ pub fn create(engine: &Engine, request: &CreateRequest) -> Result<Created> {
         host_config: request.host_config.clone(),
         networking_config: request.networking_config.clone(),
         mounts: Vec::new(),
+        pod: request.pod.clone(),
         id_maps: None,
     };
     // Everything that can be refused is, before anything is made.
     let warnings = describe::check(engine, &record)?;
     record.mounts = mounts::resolve(engine, &record, &image)?;
     describe::check_mounts(&record)?;
-    place(engine, &mut record)?;
+    place(engine, &mut record, &|_| match &request.pod {
+        Some(pod) => pod::enlist(engine, pod, &id).map(Some),
+        None => Ok(None),
+    })?;
     event::container(engine, &record, "create", &[]);
     Ok(Created { id, warnings })
+}
+
+/// The image that an infra container says it is of.
+const PAUSE: &str = concat!("hull-pause:", env!("CARGO_PKG_VERSION"));
+
+/// Creates the infra container of a pod that is being made, whose list of containers is the folder `members`. It needs no
+/// image: its one program is ours, and of the host it needs nothing. Returns its ID.
+pub(crate) fn create_infra(engine: &Engine, request: &CreateRequest, members: &Path) -> Result<String> {
+    find::check_name(&request.name, &request.name)?;
+    describe::conflicts(&request.config, &request.host_config)?;
+    let program = hull_sys::pause::program();
+    let digest = hull_store::digest(hull_spec::Algorithm::Sha256, program);
+    let id = name::id(name::entropy());
+    let host = Platform::host();
+    let mut config = request.config.clone();
+    config.image = PAUSE.to_owned();
+    config.entrypoint = Some(vec!["/pause".to_owned()]);
+    config.cmd = None;
+    if config.hostname.is_empty() {
+        config.hostname = describe::default_hostname(engine, &id, &request.host_config);
+    }
+    let mut host_config = request.host_config.clone();
+    host_config.cap_drop = Some(vec!["ALL".to_owned()]);
+    host_config.security_opt = Some(vec!["no-new-privileges".to_owned()]);
+    host_config.readonly_rootfs = true;
+    "none".clone_into(&mut host_config.log_config.driver);
+    let mut record = Record {
+        id: id.clone(),
+        name: request.name.clone(),
+        created: format!("{:.9}", jiff::Timestamp::now()),
+        image_id: digest.clone(),
+        manifest: digest,
+        layers: Vec::new(),
+        platform: format!("{}/{}", host.os, host.architecture),
+        config,
+        host_config,
+        networking_config: request.networking_config.clone(),
+        mounts: Vec::new(),
+        pod: request.pod.clone(),
+        id_maps: None,
+    };
+    describe::check(engine, &record)?;
+    place(engine, &mut record, &|new| {
+        let write = |path: PathBuf, bytes: &[u8], mode: u32| {
+            let mut options = fs::OpenOptions::new();
+            let file = options.write(true).create(true).truncate(true).mode(mode).open(&path);
+            let written = file.and_then(|mut file| std::io::Write::write_all(&mut file, bytes));
+            written.map_err(|source| Error::Write { path, source })
+        };
+        write(new.join("upper/pause"), program, 0o755)?;
+        write(members.join(&id), &[], 0o600)?;
+        Ok(None)
+    })?;
+    event::container(engine, &record, "create", &[]);
+    Ok(id)
 }
 
 fn resolve(engine: &Engine, request: &CreateRequest) -> Result<Image> {
@@ -106,11 +165,12 @@ fn no_image(name: &str) -> Error {
 }
 
 /// Puts the container on disk under its name. It becomes visible by the last rename.
-fn place(engine: &Engine, record: &mut Record) -> Result<()> {
+/// `prepare` works in the folder before that; what it returns is kept until then.
+fn place(engine: &Engine, record: &mut Record, prepare: Prepare<'_>) -> Result<()> {
     let containers = engine.data.join("containers");
     let new = containers.join(format!(".new-{}", record.id));
     let _folder = locked(&new)?;
-    let done = fill(engine, record, &new);
+    let done = fill(engine, record, &new, prepare);
     if done.is_err() {
         // The lock goes with the descriptor; whatever cannot be removed is swept by a later command.
         let _ = fs::remove_dir_all(&new);
@@ -118,7 +178,10 @@ fn place(engine: &Engine, record: &mut Record) -> Result<()> {
     done
 }
 
-fn fill(engine: &Engine, record: &mut Record, new: &Path) -> Result<()> {
+/// Adds to the folder of a container that is about to appear.
+type Prepare<'a> = &'a dyn Fn(&Path) -> Result<Option<File>>;
+
+fn fill(engine: &Engine, record: &mut Record, new: &Path, prepare: Prepare<'_>) -> Result<()> {
     let at = |path: &Path| {
         let path = path.to_owned();
         move |source| Error::Write { path, source }
@@ -130,6 +193,7 @@ fn fill(engine: &Engine, record: &mut Record, new: &Path) -> Result<()> {
     }
     // While the folder is there and locked, nobody takes the claim for one of a container that is gone.
     userns::assign(engine, record)?;
+    let _kept = prepare(new)?;
     let wanted = record.name.clone();
     let mut attempt = 0;
     loop {

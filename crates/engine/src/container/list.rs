@@ -13,7 +13,7 @@ use super::status::{self, Look};
 use super::{find_id, ids, load, size};
 use crate::elapsed;
 use crate::filter::Filters;
-use crate::{Engine, Error, Result, image};
+use crate::{Engine, Error, Result, image, pod};
 
 /// Which containers to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,6 +65,9 @@ pub struct Summary {
     pub network_settings: SummaryNetworks,
     /// Its mounts.
     pub mounts: Vec<MountPoint>,
+    /// The ID of its pod, which Docker has none of.
+    #[serde(skip)]
+    pub pod: String,
 }
 
 /// The part of `HostConfig` that a list shows.
@@ -174,12 +177,14 @@ struct Matcher<'a> {
     before: Option<(Timestamp, String)>,
     since: Option<(Timestamp, String)>,
     ancestors: Option<Vec<String>>,
+    /// Names and IDs of pods.
+    pods: Option<Vec<String>>,
     publish: Vec<Span>,
     expose: Vec<Span>,
     none: bool,
 }
 
-const KNOWN: [&str; 15] = [
+const KNOWN: [&str; 16] = [
     "ancestor",
     "before",
     "exited",
@@ -191,6 +196,7 @@ const KNOWN: [&str; 15] = [
     "label",
     "name",
     "network",
+    "pod",
     "publish",
     "since",
     "status",
@@ -252,6 +258,7 @@ impl<'a> Matcher<'a> {
             before: mark(engine, filters, "before")?,
             since: mark(engine, filters, "since")?,
             ancestors: ancestors(engine, filters)?,
+            pods: pods(engine, filters)?,
             publish: spans("publish")?,
             expose: spans("expose")?,
             // No container is a swarm's task, and none has Windows' isolation.
@@ -279,11 +286,27 @@ impl<'a> Matcher<'a> {
                 .ancestors
                 .as_ref()
                 .is_none_or(|images| images.iter().any(|id| id == record.image_id.as_str()))
+            && self.pods.as_ref().is_none_or(|pods| in_pod(record, pods))
             && any(filters.values("volume"), |value| has_volume(record, value))
             && any(filters.values("network"), |value| on_network(seen, value))
             && (self.publish.is_empty() || self.publish.iter().any(|span| publishes(record, look, span)))
             && (self.expose.is_empty() || self.expose.iter().any(|span| exposes(record, span)))
     }
+}
+
+/// The IDs of the pods that are asked for.
+fn pods(engine: &Engine, filters: &Filters) -> Result<Option<Vec<String>>> {
+    let names = filters.values("pod");
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let id = |name: &String| pod::find(engine, name).map(|pod| pod.id);
+    names.iter().map(id).collect::<Result<_>>().map(Some)
+}
+
+/// Whether the container is in one of the pods of these IDs.
+fn in_pod(record: &Record, pods: &[String]) -> bool {
+    record.pod.as_ref().is_some_and(|pod| pods.contains(pod))
 }
 
 fn any(values: &[String], test: impl Fn(&str) -> bool) -> bool {
@@ -438,6 +461,7 @@ fn summary(seen: &Seen, now: Timestamp) -> Summary {
             networks: networks(record, look.live.as_ref()),
         },
         mounts: record.mounts.clone(),
+        pod: record.pod.clone().unwrap_or_default(),
     }
 }
 

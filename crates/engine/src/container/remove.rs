@@ -4,7 +4,7 @@ use hull_spec::container::Record;
 use hull_store::Access;
 
 use super::{find, kill, lock, recover, status, stop};
-use crate::{Engine, Error, Result, event, volume};
+use crate::{Engine, Error, Result, event, pod, volume};
 
 /// How a container is removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,13 @@ pub struct RemoveRequest {
 /// # Errors
 /// No such container; [`Error::Running`] without `force`.
 pub fn remove(engine: &Engine, name: &str, request: &RemoveRequest) -> Result<()> {
+    let record = find(engine, name)?;
+    pod::refuse_infra(engine, &record)?;
+    remove_of_pod(engine, &record.id, request)
+}
+
+/// [`remove`], of a container whose pod is removed, too.
+pub(crate) fn remove_of_pod(engine: &Engine, name: &str, request: &RemoveRequest) -> Result<()> {
     let record = find(engine, name)?;
     let look = status::derive(engine, &record)?;
     if let Some(live) = &look.live {
@@ -67,7 +74,10 @@ pub fn remove(engine: &Engine, name: &str, request: &RemoveRequest) -> Result<()
 
 /// Frees the layers of an image that was removed by force while this container still used it.
 fn free_image(engine: &Engine, record: &Record) -> Result<()> {
-    if !engine.data.join("hull.db").exists()
+    // An infra container is of no image.
+    let no_image = record.layers.is_empty() && record.pod.is_some();
+    if no_image
+        || !engine.data.join("hull.db").exists()
         || hull_store::image::exists(engine.store(Access::Read)?, &record.image_id)?
     {
         return Ok(());

@@ -6,7 +6,7 @@ use hull_monitor::{Launch, Places, Probe};
 use hull_spec::container::{Record, Status};
 
 use super::{describe, find, lock, recover, status, stop};
-use crate::{Engine, Error, Result, event, volume};
+use crate::{Engine, Error, Result, event, pod, volume};
 
 /// How a container is started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +40,7 @@ pub fn start(engine: &Engine, name: &str, request: &StartRequest) -> Result<Star
         return running(engine, &record, request);
     }
     recover::clear(engine, &record)?;
+    pod::before_start(engine, &record)?;
     let (ours, theirs) = if request.attach {
         let (a, b) = UnixStream::pair().map_err(|source| Error::Write {
             path: "a socket pair".into(),

@@ -160,6 +160,7 @@ pub fn record(name: &str) -> Record {
         host_config: HostConfig::default(),
         networking_config: NetworkingConfig::default(),
         mounts: Vec::new(),
+        pod: None,
         id_maps: None,
     }
 }

@@ -33,6 +33,9 @@ pub struct Record {
     pub networking_config: NetworkingConfig,
     /// Its mounts, resolved: volumes have names and host paths.
     pub mounts: Vec<MountPoint>,
+    /// The ID of the pod that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
     /// The IDs of its user namespace, where it has one of its own: chosen when it is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id_maps: Option<IdMaps>,

@@ -58,8 +58,11 @@ pub(in crate::container) fn protection(host: &HostConfig) -> Protection {
 /// The root file system.
 pub(in crate::container) fn rootfs(engine: &Engine, record: &Record) -> Result<Rootfs> {
     let folder = engine.container_dir(&record.id);
-    let store = engine.store(Access::Read)?;
-    let mut lower = snapshot::lower(store, &record.layers);
+    // What is of no image has nothing in the store.
+    let mut lower = match record.layers.is_empty() && record.pod.is_some() {
+        true => Vec::new(),
+        false => snapshot::lower(engine.store(Access::Read)?, &record.layers),
+    };
     // Below all layers of the image: the folders and files that every container has something mounted on, so that
     // mounting leaves no trace in its writable layer.
     lower.push(engine.base_layer()?);
