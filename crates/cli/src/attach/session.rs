@@ -120,6 +120,11 @@ impl<'a> Session<'a> {
             if let Some(ending) = self.ended.filter(|_| idle) {
                 return Ok(ending);
             }
+            // Nothing is shown, and all that was typed has gone: there is nothing left to stay for.
+            let deaf = !self.stdout.wanted && !self.stderr.wanted;
+            if deaf && !self.reading && self.to_remote.is_empty() {
+                return Ok(Ending::Detached);
+            }
             for part in self.wait(idle)? {
                 match part {
                     Part::Signals => {

@@ -53,6 +53,11 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
         print_line(&id)?;
         return Ok(0);
     };
+    // Who sees no output is told the container's ID, and not its exit code: Docker's rule.
+    let deaf = !request.config.attach_stdout && !request.config.attach_stderr;
+    if deaf {
+        print_line(&id)?;
+    }
     let forward = |signal: i32| forward(&engine, &id, signal);
     let ending = attach::attach(
         Remote::monitor(socket),
@@ -67,6 +72,9 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
         },
     )
     .map_err(|f| f.code(ENGINE))?;
+    if deaf && !matches!(ending, Ending::Signalled(_)) {
+        return Ok(0);
+    }
     finish(&engine, &id, ending)
 }
 

@@ -22,6 +22,7 @@ mod query;
 mod rootless;
 mod single_file;
 mod spaces;
+mod stdio;
 mod supervise;
 mod terminal;
 mod transcript;
