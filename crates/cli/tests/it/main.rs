@@ -8,6 +8,7 @@ mod command;
 mod events;
 mod fault;
 mod figures;
+mod files;
 mod flood;
 mod isolation;
 mod lifecycle;
