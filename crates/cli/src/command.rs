@@ -13,6 +13,7 @@ mod diff;
 mod events;
 mod exec;
 mod export;
+pub(crate) mod generator;
 mod images;
 mod info;
 mod inspect;

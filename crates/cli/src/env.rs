@@ -31,6 +31,8 @@ variables! {
     XDG_RUNTIME_DIR = "XDG_RUNTIME_DIR", "Without root: the state of running containers is kept below it";
     XDG_CONFIG_HOME = "XDG_CONFIG_HOME", "Without root: hull/config.toml is looked for below it (default ~/.config)";
     LISTEN_FDS = "LISTEN_FDS", "As hull-runtime: descriptors that systemd's socket activation passes on to the container";
+    NOTIFY_SOCKET = "NOTIFY_SOCKET", "With --sdnotify conmon: where systemd is told that the container runs";
+    QUADLET_UNIT_DIRS = "QUADLET_UNIT_DIRS", "As hull-generator: where Quadlet's files are looked for, instead of the usual folders";
     HULL_HELLO = "HULL_HELLO", "Set to 1 by the image `hello`: the binary, called `hello`, tells what it sees in its container";
     HOME = "HOME", "The home folder that the defaults above start from";
     PATH = "PATH", "Where credential helpers (docker-credential-NAME) are looked for";

@@ -25,6 +25,7 @@ mod manual;
 mod oci_runtime;
 mod output;
 mod progress;
+mod quadlet;
 mod resident;
 mod rootless;
 mod terminal;
@@ -53,6 +54,9 @@ fn main() -> ExitCode {
     if program == hull_monitor::resident::NAME {
         let args: Vec<OsString> = args.collect();
         return ExitCode::from(resident::run(&args));
+    }
+    if let Some(user) = command::generator::called(Path::new(&program)) {
+        return ExitCode::from(command::generator::main(args, user).unwrap_or_else(|failure| failure.report()));
     }
     if hello::is_called(Path::new(&program)) {
         return ExitCode::from(hello::main(args).unwrap_or_else(|failure| failure.report()));

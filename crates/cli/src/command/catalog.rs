@@ -1,8 +1,8 @@
 //! All commands: those that work, and those that Docker has and hull has not yet.
 
 use super::{
-    Command, attach, boot, commit, cp, create, diff, events, exec, export, images, info, inspect, kill, logs, pause,
-    pod, port, ps, pull, rename, restart, rm, rmi, run, start, stats, stop, top, update, version, wait,
+    Command, attach, boot, commit, cp, create, diff, events, exec, export, generator, images, info, inspect, kill,
+    logs, pause, pod, port, ps, pull, rename, restart, rm, rmi, run, start, stats, stop, top, update, version, wait,
 };
 
 /// All commands that work, in the order of help.
@@ -41,6 +41,7 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &rmi::COMMAND,
     &boot::BOOT,
     &boot::SHUTDOWN,
+    &generator::COMMAND,
     &pod::CREATE,
     &pod::START,
     &pod::STOP,

@@ -1,5 +1,9 @@
 //! `run`: create, start, attach, and the process's exit code as our own.
 
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
 use hull_engine::container::{self, RemoveRequest, StartRequest};
 use hull_engine::{Engine, event};
 use hull_spec::ErrorKind;
@@ -12,7 +16,7 @@ use crate::container::flags;
 use crate::context::Context;
 use crate::error::{ENGINE, Failure, NOT_EXECUTABLE, NOT_FOUND, Outcome, Result, print_line};
 use crate::terminal::Raw;
-use crate::{detach_keys, terminal};
+use crate::{detach_keys, env, terminal};
 
 pub(crate) const COMMAND: Command = Command {
     names: &["run", "container run"],
@@ -49,6 +53,9 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
     let raw = Raw::prepare(request.config.attach_stdin && request.config.tty);
     let started = container::start(&engine, &id, &StartRequest { attach: !detached })
         .map_err(|e| not_started(&engine, &id, &request, e))?;
+    if args.value("sdnotify") == Some("conmon") {
+        notify()?;
+    }
     let Some(socket) = started.attach else {
         print_line(&id)?;
         return Ok(0);
@@ -76,6 +83,26 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
         return Ok(0);
     }
     finish(&engine, &id, ending)
+}
+
+/// Tells systemd that the container runs (`sd_notify(3)`). Without its socket nobody asks.
+fn notify() -> Result<()> {
+    let Some(path) = env::NOTIFY_SOCKET.get() else {
+        return Ok(());
+    };
+    let failed =
+        |e: std::io::Error| Failure::new(format!("cannot tell systemd that the container runs: {e}")).code(ENGINE);
+    let bytes = path.as_bytes();
+    let address = match bytes.strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(&path),
+    };
+    let socket = UnixDatagram::unbound().map_err(failed)?;
+    let state = b"READY=1\nSTATUS=The container runs";
+    address
+        .and_then(|address| socket.send_to_addr(state, &address))
+        .map(drop)
+        .map_err(failed)
 }
 
 /// The keys of `--detach-keys`, or of Docker's `config.json`. They matter only where there is a terminal to type on.

@@ -205,11 +205,15 @@ const VOLUMES: [Flag; 4] = [
     Flag::string("workdir").short('w').help("Working directory"),
 ];
 
-const FOREGROUND: [Flag; 3] = [
+const FOREGROUND: [Flag; 4] = [
     Flag::switch("detach")
         .short('d')
         .help("Leave it running and print its ID"),
     Flag::string("detach-keys").help("Keys that detach, instead of ctrl-p,ctrl-q"),
+    Flag::string("sdnotify")
+        .checked(check_notify)
+        .default("\"ignore\"")
+        .help("Tell systemd when the container runs (conmon), or do not (ignore)"),
     Flag::switch("sig-proxy")
         .default("true")
         .help("Forward signals to the container"),
@@ -218,7 +222,7 @@ const FOREGROUND: [Flag; 3] = [
 /// All flags of `create`.
 pub(crate) const CREATE: &[Flag] = &joined::<102, 4, 106>(SHARED, VOLUMES);
 /// All flags of `run`.
-pub(crate) const RUN: &[Flag] = &joined::<106, 3, 109>(joined::<102, 4, 106>(SHARED, VOLUMES), FOREGROUND);
+pub(crate) const RUN: &[Flag] = &joined::<106, 4, 110>(joined::<102, 4, 106>(SHARED, VOLUMES), FOREGROUND);
 
 /// Two tables as one, at compile time.
 const fn joined<const A: usize, const B: usize, const N: usize>(a: [Flag; A], b: [Flag; B]) -> [Flag; N] {
@@ -236,5 +240,16 @@ fn check_stream(text: &str) -> Result<(), String> {
     match text.to_ascii_lowercase().as_str() {
         "stdin" | "stdout" | "stderr" => Ok(()),
         _ => Err("valid streams are STDIN, STDOUT and STDERR".to_owned()),
+    }
+}
+
+fn check_notify(text: &str) -> Result<(), String> {
+    match text {
+        "conmon" | "ignore" => Ok(()),
+        "container" | "healthy" => Err(format!("`{text}` is not there: conmon and ignore are")),
+        _ => Err(format!(
+            "invalid sdnotify value {}: must be conmon or ignore",
+            crate::args::value::quote(text)
+        )),
     }
 }

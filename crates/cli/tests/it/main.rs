@@ -19,6 +19,7 @@ mod network;
 mod pause;
 mod pod;
 mod pull;
+mod quadlet;
 mod query;
 mod rootless;
 mod single_file;

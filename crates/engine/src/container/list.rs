@@ -117,7 +117,8 @@ pub fn list(engine: &Engine, request: &ListRequest) -> Result<Vec<Summary>> {
             let means = images
                 .entry(out.image.clone())
                 .or_insert_with_key(|name| meaning(engine, name));
-            if means.as_ref().is_some_and(|id| *id != out.image_id) {
+            let of_image = seen.record.pod.is_none() || !seen.record.layers.is_empty();
+            if of_image && means.as_ref().is_some_and(|id| *id != out.image_id) {
                 out.image.clone_from(&out.image_id);
             }
             if request.size {
