@@ -99,7 +99,7 @@ impl Relay {
                     // What a burst of output needed is not kept for ever.
                     buffer.rest(&self.outputs);
                     self.log.rest();
-                    hull_sys::memory::trim();
+                    hull_sys::memory::settle();
                     rested = true;
                 }
                 continue;

@@ -2,19 +2,14 @@
 
 use std::fs;
 
-/// Gives free heap back to the kernel.
-pub fn trim() {
-    // SAFETY: gives free memory of the allocator back; takes its own locks.
-    unsafe { libc::malloc_trim(0) };
-}
-
 /// Gives the kernel back what a process that has come to rest has only for its past: free heap, the stack below the
 /// caller, and the pages of its executable's code that are mapped (they come back from the file when they are used).
 ///
 /// A monitor is a fork of a command that did much more than the monitor will: without this each would keep some hundred
 /// kilobytes of that for as long as its container runs.
 pub fn settle() {
-    trim();
+    // SAFETY: gives free memory of the allocator back; takes its own locks.
+    unsafe { libc::malloc_trim(0) };
     let Ok(maps) = fs::read_to_string("/proc/self/maps") else {
         return;
     };
