@@ -44,4 +44,4 @@ pub use launch::{BridgePlan, Launch, NetworkPlan, Places};
 pub use log::{JournaldPlan, LogFile, LogForm, LogPlan, LogTarget, Origin, SyslogAddress, SyslogFormat, SyslogPlan};
 pub use restart::{Halt, Hooks, halt};
 pub use supervise::spawn;
-pub use teardown::{Remains, keep_at_end, note_cgroups, purge, remove_files, teardown, write_state};
+pub use teardown::{Remains, keep_at_end, note_cgroups, purge, remove_files, remove_run, teardown, write_state};

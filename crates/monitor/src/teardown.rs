@@ -163,8 +163,37 @@ pub fn purge(trash: &Path) -> Result<()> {
     gone(std::fs::remove_dir_all(trash)).map_err(io_at("remove", trash))
 }
 
-pub(crate) fn remove_run(run: &Path) -> Result<()> {
-    gone(std::fs::remove_dir_all(run)).map_err(io_at("remove", run))
+/// Removes `RUN/containers/ID`, whose lock the caller holds. The lock goes last: while there is anything else, nobody takes
+/// the container for one that is not looked after. Whoever makes the next lock in that folder at that moment keeps it.
+///
+/// # Errors
+/// If something cannot be removed.
+pub fn remove_run(run: &Path) -> Result<()> {
+    let failed = io_at("remove", run);
+    let lock = run.join("lock");
+    let entries = match std::fs::read_dir(run) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(failed(e)),
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path == lock {
+            continue;
+        }
+        let folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let removed = if folder {
+            std::fs::remove_dir_all(&path)
+        } else {
+            std::fs::remove_file(&path)
+        };
+        gone(removed).map_err(io_at("remove", &path))?;
+    }
+    gone(std::fs::remove_file(&lock)).map_err(io_at("remove", &lock))?;
+    match std::fs::remove_dir(run) {
+        Err(e) if e.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        removed => gone(removed).map_err(failed),
+    }
 }
 
 fn gone(done: std::io::Result<()>) -> std::io::Result<()> {

@@ -21,6 +21,7 @@ mod pod;
 mod pull;
 mod quadlet;
 mod query;
+mod race;
 mod rootless;
 mod single_file;
 mod spaces;

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use hull_runtime::Stdio;
 use hull_runtime::exec::{Io, Target};
@@ -13,6 +14,9 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use super::{describe, find, kill, status};
 use crate::{Engine, Error, Result, event};
+
+/// How long a process may take to end that has lost its namespaces already.
+const ENDING: Duration = Duration::from_secs(1);
 
 /// What is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -119,9 +123,18 @@ pub fn exec(engine: &Engine, name: &str, request: &ExecRequest) -> Result<ExecPr
         cgroups: &cgroups,
     };
     let (io, ours) = streams(request)?;
-    let failed = |source| Error::Exec {
-        id: record.id.clone(),
-        source: Box::new(source),
+    let failed = |source: hull_runtime::Error| {
+        // Whatever the kernel says of a container that has ended meanwhile. One that is ending has lost its namespaces
+        // (ESRCH) a moment before.
+        let ending = source.kind() == hull_spec::ErrorKind::NotFound;
+        let patience = if ending { ENDING } else { Duration::ZERO };
+        if source.exit_code().is_none() && kill::has_ended(&init, patience) {
+            return Error::NotRunning { id: record.id.clone() };
+        }
+        Error::Exec {
+            id: record.id.clone(),
+            source: Box::new(source),
+        }
     };
     let told = event::Exec::begun(engine, &record, &request.cmd);
     let joined = hull_runtime::exec::exec(&target, &process, io).map_err(failed)?;

@@ -1,9 +1,11 @@
 //! `kill` and what `stop` shares with it: signals to a container's init.
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use hull_monitor::Halt;
 use hull_spec::container::{LiveState, Record, Status};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Pid;
 
 use super::{find, pause, status};
@@ -70,6 +72,13 @@ pub(crate) fn send(engine: &Engine, record: &Record, live: &LiveState, signal: i
 pub(crate) fn open(live: &LiveState) -> Option<OwnedFd> {
     let pidfd = hull_runtime::exec::open_process(Pid::from_raw(live.pid)?).ok()?;
     status::alive(live.pid, live.start_ticks).then_some(pidfd)
+}
+
+/// Whether the process has ended, or does so within `patience`.
+pub(crate) fn has_ended(init: &OwnedFd, patience: Duration) -> bool {
+    let mut fds = [PollFd::new(init, PollFlags::IN)];
+    let timeout = Timespec::try_from(patience).ok();
+    poll(&mut fds, timeout.as_ref()).is_ok_and(|n| n > 0)
 }
 
 /// A signal's number from `KILL`, `SIGKILL`, `9`, `RTMIN+3`.

@@ -45,6 +45,30 @@ pub(crate) fn wait(engine: &Engine, id: &str) -> Result<()> {
     })
 }
 
+/// [`wait`], for as long as `wanted` says so: it is asked now and then once the wait is not a short one.
+pub(crate) fn wait_while(engine: &Engine, id: &str, wanted: impl Fn() -> Result<bool>) -> Result<()> {
+    let path = engine.container_run(id).join("lock");
+    let Ok(file) = File::open(&path) else { return Ok(()) };
+    let started = Instant::now();
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => return Ok(()),
+            Err(Errno::WOULDBLOCK) if started.elapsed() < SHORT => std::thread::sleep(Duration::from_micros(100)),
+            Err(Errno::WOULDBLOCK) if wanted()? => std::thread::sleep(Duration::from_millis(1)),
+            Err(Errno::WOULDBLOCK) => return Ok(()),
+            Err(errno) => {
+                return Err(Error::Read {
+                    path,
+                    source: errno.into(),
+                });
+            }
+        }
+    }
+}
+
+/// How long a monitor takes to clean up when nothing is in its way.
+const SHORT: Duration = Duration::from_millis(10);
+
 /// Whether the holder of the lock is more than a looker: lookers share.
 fn exclusively_held(file: &File) -> bool {
     match flock(file, FlockOperation::NonBlockingLockShared) {

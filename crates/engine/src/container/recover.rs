@@ -59,7 +59,7 @@ pub fn all(engine: &Engine) -> Result<()> {
             // Its files are gone: only what it had on the host is left of it.
             if let Ok(Some(_lock)) = lock::take(engine, &id) {
                 hull_runtime::cgroup::remove(&hull_runtime::cgroup::find(super::describe::PARENT, &id));
-                let _ = std::fs::remove_dir_all(engine.container_run(&id));
+                let _ = hull_monitor::remove_run(&engine.container_run(&id));
                 dead.push(id);
             }
             continue;
@@ -148,7 +148,7 @@ pub(crate) fn one(engine: &Engine, record: &Record) -> Result<bool> {
         // It was locked, perhaps on its way up, and never ran: how it last ended stays as it is written.
         let left = hull_runtime::cgroup::remove(&cgroups);
         if left.is_empty() {
-            let _ = std::fs::remove_dir_all(&run);
+            let _ = hull_monitor::remove_run(&run);
         }
         return Ok(true);
     };

@@ -28,40 +28,12 @@ pub fn remove(engine: &Engine, name: &str, request: &RemoveRequest) -> Result<()
 /// [`remove`], of a container whose pod is removed, too.
 pub(crate) fn remove_of_pod(engine: &Engine, name: &str, request: &RemoveRequest) -> Result<()> {
     let record = find(engine, name)?;
-    let look = status::derive(engine, &record)?;
-    if let Some(live) = &look.live {
-        if !request.force {
-            return Err(Error::Running {
-                id: record.id,
-                name: record.name,
-                status: look.status,
-            });
-        }
-        kill::halt(engine, &record, hull_monitor::Halt::Asked)?;
-        stop::end(engine, &record, live, 9, 0)?;
-    }
-    // A container that was to be removed at its end is gone by now.
-    let removed = find::exists(engine, &record.id);
+    let lock = seize(engine, &record, request.force)?;
+    let removed = lock.is_some();
     if removed {
-        let Some(_lock) = lock::take(engine, &record.id)? else {
-            return Err(Error::Busy { id: record.id });
-        };
-        if status::derive(engine, &record)?.live.is_some() {
-            return Err(Error::Running {
-                id: record.id,
-                name: record.name,
-                status: look.status,
-            });
-        }
         recover::clear(engine, &record)?;
         hull_monitor::remove_files(&engine.container_dir(&record.id), &engine.names().join(&record.name))?;
-        let run = engine.container_run(&record.id);
-        match std::fs::remove_dir_all(&run) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::Write { path: run, source });
-            }
-            _ => {}
-        }
+        hull_monitor::remove_run(&engine.container_run(&record.id))?;
     }
     if request.volumes || record.host_config.auto_remove {
         volume::remove_all_anonymous(engine, &record)?;
@@ -71,6 +43,48 @@ pub(crate) fn remove_of_pod(engine: &Engine, name: &str, request: &RemoveRequest
     }
     free_image(engine, &record)
 }
+
+/// Takes the lock of a container that is to be removed, ending what runs if that is wanted. `None` where the container is
+/// gone by then: it was to be removed at its end, or another command was first.
+fn seize(engine: &Engine, record: &Record, force: bool) -> Result<Option<std::fs::File>> {
+    for _ in 0..ATTEMPTS {
+        let look = status::derive(engine, record)?;
+        if let Some(live) = &look.live {
+            if !force {
+                return Err(Error::Running {
+                    id: record.id.clone(),
+                    name: record.name.clone(),
+                    status: look.status,
+                });
+            }
+            kill::halt(engine, record, hull_monitor::Halt::Asked)?;
+            stop::end(engine, record, live, 9, 0)?;
+        }
+        if !find::exists(engine, &record.id) {
+            return Ok(None);
+        }
+        if let Some(lock) = lock::take(engine, &record.id)? {
+            if !find::exists(engine, &record.id) {
+                // Taking the lock has made its folder anew.
+                let _ = hull_monitor::remove_run(&engine.container_run(&record.id));
+                return Ok(None);
+            }
+            if status::derive(engine, record)?.live.is_none() {
+                return Ok(Some(lock));
+            }
+            // It runs without a monitor.
+        } else if !force {
+            break;
+        } else {
+            // Being started, perhaps: then it is ended next.
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+    Err(Error::Busy { id: record.id.clone() })
+}
+
+/// How often a container is ended anew that others start at the same time.
+const ATTEMPTS: usize = 200;
 
 /// Frees the layers of an image that was removed by force while this container still used it.
 fn free_image(engine: &Engine, record: &Record) -> Result<()> {

@@ -19,7 +19,11 @@ pub fn rename(engine: &Engine, old: &str, new: &str) -> Result<()> {
     }
     let id = find::find(engine, old)?.id;
     let _hold = record::hold(engine, &id)?;
-    let mut record = find::load(engine, &id)?;
+    // Another rename may have had it first: it must still be the one that was asked for.
+    let mut record = find::find(engine, old)?;
+    if record.id != id {
+        return Err(Error::NoSuchContainer { name: old.to_owned() });
+    }
     let new = new.strip_prefix('/').unwrap_or(new);
     if record.name == new {
         return Err(Error::Invalid(

@@ -27,10 +27,18 @@ pub struct Started {
 /// # Errors
 /// No such container; whatever keeps it from running, with Docker's exit codes ([`Error::exit_code`]).
 pub fn start(engine: &Engine, name: &str, request: &StartRequest) -> Result<Started> {
-    let record = find(engine, name)?;
+    let seen = find::version(engine, &find::find_id(engine, name)?);
+    let mut record = find(engine, name)?;
     let Some(lock) = idle(engine, &record)? else {
         return running(engine, &record, request);
     };
+    if find::version(engine, &record.id) != seen {
+        // Changed or removed before the lock was ours.
+        record = find::load(engine, &record.id).inspect_err(|_| {
+            // The lock has made it; nothing else is there.
+            let _ = hull_monitor::remove_run(&engine.container_run(&record.id));
+        })?;
+    }
     let look = status::derive(engine, &record)?;
     if look.live.is_some() {
         refuse_paused(&look)?;

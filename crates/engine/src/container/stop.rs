@@ -13,6 +13,8 @@ use crate::{Engine, Result, event};
 /// Docker's default until the kill, in seconds.
 pub(crate) const TIMEOUT: i64 = 10;
 const KILL: i32 = 9;
+/// How often a container that is to die is looked at for whether somebody has frozen it.
+const THAW: Duration = Duration::from_millis(50);
 
 /// Stops a container: `signal` (else its own, else TERM), then after `timeout` seconds (else its own, else 10; -1: never)
 /// KILL. Returns when it has ended and its traces are gone. One that does not run is left alone.
@@ -70,10 +72,20 @@ pub(crate) fn end(engine: &Engine, record: &Record, live: &LiveState, signal: i3
                 Err(e) if e.kind() != hull_spec::ErrorKind::Conflict => return Err(e),
                 _ => {}
             }
-            has_ended(&init, None);
+            // Another command may be pausing it: a frozen process dies when it goes on, and not before.
+            while !has_ended(&init, Some(THAW)) {
+                super::pause::thaw(engine, record, live)?;
+            }
         }
     }
-    lock::wait(engine, &record.id)?;
+    lock::wait_while(engine, &record.id, || {
+        // Another command may have started it again, and then nobody gives the lock back.
+        let look = status::sight(engine, &record.id)?;
+        let other = look
+            .live
+            .is_some_and(|now| (now.pid, now.start_ticks) != (live.pid, live.start_ticks));
+        Ok(!other)
+    })?;
     if find::exists(engine, &record.id) && recover::one(engine, record)? {
         recover::free_addresses(engine, None);
     }

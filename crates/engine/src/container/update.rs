@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hull_runtime::cgroup;
-use hull_spec::ErrorKind;
 use hull_spec::container::{HostConfig, LiveState, Record, RestartPolicy};
 
 use super::{describe, find, policy, record, status};
@@ -103,15 +102,23 @@ fn apply(engine: &Engine, record: &Record, live: &LiveState, resources: &cgroup:
     }
     let run = engine.container_run(&record.id);
     let new = cgroup::additions(&plan, &current);
+    let done = write(&run, live, &plan, &current, &new);
+    if status::alive(live.pid, live.start_ticks) {
+        return done;
+    }
+    // It has ended meanwhile, and whoever cleared up after it may not have seen what was just made.
+    cgroup::remove(&new);
+    Ok(())
+}
+
+fn write(run: &Path, live: &LiveState, plan: &cgroup::Plan, current: &[PathBuf], new: &[PathBuf]) -> Result<()> {
     if !new.is_empty() {
         // Before they are made: whoever clears up after the container finds them here.
-        hull_monitor::note_cgroups(&run, &new)?;
+        hull_monitor::note_cgroups(run, new)?;
     }
-    match cgroup::update(&plan, &current) {
-        Ok(all) if new.is_empty() => drop(all),
-        Ok(all) => join(&run, live, &all)?,
-        Err(e) if e.kind() == ErrorKind::NotFound && !status::alive(live.pid, live.start_ticks) => {}
-        Err(e) => return Err(explain(e, &current)),
+    let all = cgroup::update(plan, current).map_err(|e| explain(e, current))?;
+    if !new.is_empty() {
+        join(run, live, &all)?;
     }
     Ok(())
 }

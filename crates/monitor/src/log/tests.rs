@@ -317,7 +317,7 @@ fn privileged_a_full_disk_loses_whole_entries_only_and_says_so() {
             LogForm::JsonFile => serde_json::from_str::<serde_json::Value>(line).is_ok(),
             LogForm::Local => line.starts_with("oF 1") || line.starts_with("eF 1"),
         };
-        assert!(lines.iter().all(|line| whole(line)), "{text}");
+        assert!(lines.iter().all(whole), "{text}");
         let (note, rest) = lines
             .iter()
             .rev()

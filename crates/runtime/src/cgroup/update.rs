@@ -1,11 +1,15 @@
 //! Other limits for cgroups that have processes in them.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
 use super::{DevicePolicy, Plan, Write, create, processes, put};
 use crate::error::{Error, Result};
+
+/// How long the processes of a container may take to be moved, while they fork or end.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Writes the limits of `plan` for a container that is in `cgroups`, and makes it join hierarchies that it has no limit in
 /// so far, which only v1 has. Its devices stay as they are. Returns all cgroups that it is in then.
@@ -63,7 +67,8 @@ fn write_all(writes: &[Write]) -> Result<()> {
 /// Moves the processes of `cgroups` to `folder`, until none is left that is not there: they may fork meanwhile.
 fn join(cgroups: &[PathBuf], folder: &Path) -> Result<()> {
     let file = folder.join("cgroup.procs");
-    for _ in 0..100 {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
         let there = processes(&[folder.to_owned()]);
         let missing: Vec<i32> = processes(cgroups)
             .into_iter()
@@ -72,10 +77,14 @@ fn join(cgroups: &[PathBuf], folder: &Path) -> Result<()> {
         if missing.is_empty() {
             return Ok(());
         }
+        let mut moved = false;
         for pid in missing {
             match put(&file, &pid.to_string()) {
+                Ok(()) => moved = true,
                 // It has just ended.
-                Ok(()) | Err(Errno::SRCH) => {}
+                Err(Errno::SRCH) => {}
+                // So has the whole container.
+                Err(Errno::NOENT | Errno::NODEV) if processes(cgroups).is_empty() => return Ok(()),
                 Err(errno) => {
                     return Err(Error::Cgroup {
                         path: file,
@@ -85,6 +94,12 @@ fn join(cgroups: &[PathBuf], folder: &Path) -> Result<()> {
                 }
             }
         }
+        // All that are left are on their way out.
+        if !moved {
+            return Ok(());
+        }
+        // One that is ending stays where it is, although the kernel takes the move.
+        std::thread::sleep(Duration::from_micros(200));
     }
     Err(Error::Unsupported(format!(
         "its processes fork faster than they can be moved to `{}`",
