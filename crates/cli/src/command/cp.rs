@@ -90,7 +90,8 @@ fn split(arg: &str) -> Option<(&str, &str)> {
     if arg.starts_with('/') {
         return None;
     }
-    arg.split_once(':').filter(|(name, _)| !name.starts_with('.'))
+    arg.split_once(':')
+        .filter(|(name, _)| !name.is_empty() && !name.starts_with('.'))
 }
 
 /// Standard output for an archive: a pipe that holds more than a page or two spares both sides many wake-ups.
@@ -176,6 +177,7 @@ mod tests {
             ("/a:b", None),
             ("./a:b", None),
             ("file", None),
+            (":x", None),
             ("-", None),
         ] {
             assert_eq!(split(arg), expected, "{arg}");

@@ -5,7 +5,7 @@ use hull_engine::container;
 use super::Command;
 use crate::args::{Count, Matches};
 use crate::context::Context;
-use crate::error::Outcome;
+use crate::error::{Failure, Outcome, note};
 
 pub(crate) const COMMAND: Command = Command {
     names: &["rename", "container rename"],
@@ -19,6 +19,10 @@ pub(crate) const COMMAND: Command = Command {
 
 fn run(args: &Matches, ctx: &Context) -> Outcome {
     let [old, new] = args.args() else { return Ok(1) };
-    container::rename(&ctx.engine(), old.trim(), new.trim())?;
-    Ok(0)
+    let Err(e) = container::rename(&ctx.engine(), old.trim(), new.trim()) else {
+        return Ok(0);
+    };
+    let code = Failure::from(e).report();
+    note(&format!("failed to rename container named {}", old.trim()));
+    Ok(code)
 }

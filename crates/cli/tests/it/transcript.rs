@@ -40,7 +40,9 @@ macro_rules! transcripts {
 transcripts! {
     privileged_absent "absent",
     privileged_environment "environment",
+    privileged_event "event",
     privileged_exec "exec",
+    privileged_file "file",
     privileged_image "image",
     privileged_inspect "inspect",
     privileged_label "label",
@@ -53,6 +55,7 @@ transcripts! {
     privileged_run "run",
     privileged_template "template",
     privileged_usage "usage",
+    privileged_verb "verb",
 }
 
 #[test]

@@ -173,7 +173,11 @@ impl Machine {
     pub fn reset(&self) {
         self.must("docker ps -aq | xargs -r docker rm -fv >/dev/null");
         self.must("docker volume ls -q | xargs -r docker volume rm -f >/dev/null");
-        self.must("docker images -aq | sort -u | xargs -r docker rmi -f >/dev/null");
+        // An image that others were made from goes after them.
+        self.must(
+            "for round in 1 2 3 4 5; do docker images -aq | sort -u | xargs -r docker rmi -f >/dev/null 2>&1; done; \
+             test -z \"$(docker images -aq)\"",
+        );
         self.must("docker network prune -f >/dev/null && rm -rf ../work && mkdir ../work");
         self.must("docker pull --quiet $image");
     }
