@@ -12,7 +12,7 @@ use std::process::Command;
 
 use hull_engine::container::status::alive;
 use hull_spec::container::LiveState;
-use hull_sys::clone::{Fork, exit_now, fork, join_namespaces, unshare};
+use hull_sys::clone::{Fork, exit_now, fork, join_namespaces, parent_namespace, unshare};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -92,7 +92,25 @@ fn join_one(pid: i32, ticks: u64) -> bool {
         return false;
     };
     // Asked after the descriptor was opened: it cannot turn into another process any more.
-    alive(pid.as_raw_pid(), ticks) && join_namespaces(pidfd.as_fd(), NEW_USER).is_ok()
+    if is_of_user(pid) {
+        return alive(pid.as_raw_pid(), ticks) && join_namespaces(pidfd.as_fd(), NEW_USER).is_ok();
+    }
+    // A container has one of its own, which is in the user's.
+    let own = File::open(format!("/proc/{}/ns/user", pid.as_raw_pid()));
+    let user = own.ok().filter(|_| alive(pid.as_raw_pid(), ticks));
+    let user = user.and_then(|own| parent_namespace(own.as_fd()).ok());
+    user.is_some_and(|user| join_namespaces(user.as_fd(), NEW_USER).is_ok())
+}
+
+/// Whether the user is root in the namespace of process `pid`: not in one that a container has of its own below it.
+fn is_of_user(pid: Pid) -> bool {
+    let map = read(Path::new(&format!("/proc/{}/uid_map", pid.as_raw_pid())));
+    let own = rustix::process::geteuid().as_raw();
+    let starts = |line: &str| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u32>);
+        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+    };
+    map.lines().filter_map(starts).any(|start| start == (0, own))
 }
 
 /// Adds this process to the list of those in the namespace.

@@ -70,6 +70,11 @@ pub(crate) fn copy_up(engine: &Engine, layers: &[Digest], path: &str, data: &Pat
     copy::from_image(&lower, path, data, engine.rootless).map_err(at)
 }
 
+/// Copies all files of an image, given by its layers, into a folder.
+pub(crate) fn copy_image(lower: &[PathBuf], to: &Path, user_xattr: bool) -> std::io::Result<()> {
+    copy::from_image(lower, "/", to, user_xattr)
+}
+
 /// The folders of a container's anonymous volumes: they go with it where it goes by itself.
 pub(crate) fn anonymous(engine: &Engine, record: &Record) -> Vec<PathBuf> {
     let volumes = record.mounts.iter().filter(|m| m.kind == "volume");

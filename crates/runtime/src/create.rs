@@ -74,6 +74,12 @@ pub fn create(container: &Container, setup: Setup<'_>) -> Result<Starting> {
         cgroup: cgroup.as_ref().map(AsFd::as_fd),
         sibling: false,
     };
+    if container.namespaces.user.is_new() {
+        // A process that hides has files in /proc that are none of a normal user's: its maps could not be written. It hides
+        // itself again as soon as they are.
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)
+            .during(|| "show init to its creator".to_owned())?;
+    }
     match clone3(&request).map_err(|errno| clone_error(errno, container))? {
         Fork::Parent(child) => {
             drop(theirs);

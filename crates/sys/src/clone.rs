@@ -171,6 +171,20 @@ pub fn join_namespaces(pidfd: BorrowedFd<'_>, namespaces: u64) -> Result<()> {
     }
 }
 
+/// The namespace that the user or PID namespace behind `namespace` is in (`NS_GET_PARENT`, `ioctl_nsfs(2)`).
+///
+/// # Errors
+/// `EPERM` where it is out of the caller's sight.
+pub fn parent_namespace(namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
+    const NS_GET_PARENT: libc::c_ulong = 0xb702;
+    // SAFETY: the call takes no argument and returns a new descriptor.
+    match unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_PARENT as _) } {
+        -1 => Err(last_errno()),
+        // SAFETY: nobody else owns it.
+        fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+    }
+}
+
 /// Gives the calling thread new namespaces (`unshare(2)`), `CLONE_NEW*` bits.
 ///
 /// # Errors

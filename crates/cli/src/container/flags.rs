@@ -192,7 +192,7 @@ const SHARED: [Flag; 102] = [
     Flag::string("user")
         .short('u')
         .help("User, and group after a colon, by name or number"),
-    Flag::string("userns").help("User namespace: host (default), auto or private"),
+    Flag::string("userns").help("User namespace: host (default), auto, private, keep-id or nomap"),
     Flag::string("uts").help("UTS namespace: host"),
 ];
 

@@ -255,3 +255,58 @@ fn privileged_devices_come_by_their_cdi_names() {
         "{info}"
     );
 }
+
+#[test]
+fn privileged_without_root_the_callers_id_is_kept() {
+    if !hull_testkit::require_root() {
+        return;
+    }
+    let user = hull_testkit::host::User {
+        id: 12347,
+        subordinate: true,
+    };
+    let host = hull_testkit::Host::rootless(crate::HULL, user);
+    let Some(image) = host.provide("busybox", &hull_testkit::Image::busybox()) else {
+        return;
+    };
+    let run = |flags: &str, script: &str| host.ok(shell(&format!("run --rm --network none {flags} {image}"), script));
+    let script =
+        "id -u; id -g; stat -c '%u:%g' /bin/busybox / /tmp; touch /tmp/x; stat -c %u /tmp/x; cat /etc/hostname | wc -l";
+    assert_eq!(run("--userns keep-id", script), "12347\n12347\n0:0\n0:0\n0:0\n12347\n1");
+    assert_eq!(
+        run("--userns keep-id -u 0", "touch /x; stat -c %u /x /etc/hosts"),
+        "0\n0"
+    );
+    assert_eq!(
+        run("--userns keep-id:uid=5,gid=6", "id -u; id -g; stat -c %u /bin/busybox"),
+        "5\n6\n0"
+    );
+    assert_eq!(
+        run("--userns keep-id:uid=0,gid=0", "id -u; stat -c %u /bin/busybox"),
+        "0\n0"
+    );
+    let nomap = run(
+        "--userns nomap",
+        "id -u; cat /proc/self/uid_map; stat -c %u /bin/busybox",
+    );
+    assert!(nomap.starts_with("0\n") && nomap.ends_with("\n0"), "{nomap}");
+    // What the user has outside is his inside, and what he makes there is his outside.
+    let shared = host.path("home/shared");
+    std::fs::create_dir(&shared).unwrap();
+    std::os::unix::fs::chown(&shared, Some(12347), Some(12347)).unwrap();
+    let bind = format!("-v {}:/shared --userns keep-id", shared.display());
+    assert_eq!(run(&bind, "stat -c %u:%g /shared; touch /shared/made"), "12347:12347");
+    let made = std::fs::metadata(shared.join("made")).unwrap();
+    assert_eq!((made.uid(), made.gid()), (12347, 12347));
+    // Others of his containers are in his own namespace all the same, and one command acts on all of them.
+    host.ok(words(&format!(
+        "run -d --name kept --network none --userns keep-id {image} sleep 1000"
+    )));
+    host.ok(words(&format!("run -d --name plain --network none {image} sleep 1000")));
+    assert_eq!(host.ok(words("exec kept id -u")), "12347");
+    assert_eq!(host.ok(words("exec plain id -u")), "0");
+    host.ok(words("rm -f kept plain"));
+    assert!(std::fs::read_dir(host.data().join("mapped")).unwrap().count() > 0);
+    host.ok(["rmi", &image]);
+    assert_eq!(std::fs::read_dir(host.data().join("mapped")).unwrap().count(), 0);
+}

@@ -10,7 +10,7 @@ use hull_store::Access;
 use hull_store::image::Image;
 use rustix::fs::{FlockOperation, flock};
 
-use super::{describe, find, merge, mounts, name, record, userns};
+use super::{describe, find, mapped, merge, mounts, name, record, userns};
 use crate::{Engine, Error, Result, event, pod};
 
 /// A new container.
@@ -193,6 +193,14 @@ fn fill(engine: &Engine, record: &mut Record, new: &Path, prepare: Prepare<'_>) 
     }
     // While the folder is there and locked, nobody takes the claim for one of a container that is gone.
     userns::assign(engine, record)?;
+    if let (true, Some(maps)) = (engine.rootless, &record.id_maps) {
+        mapped::layer(engine, record, maps)?;
+        let (uid, gid) = userns::root(maps).unwrap_or_default();
+        for part in ["upper", "work"] {
+            let path = new.join(part);
+            std::os::unix::fs::chown(&path, Some(uid), Some(gid)).map_err(at(&path))?;
+        }
+    }
     let _kept = prepare(new)?;
     let wanted = record.name.clone();
     let mut attempt = 0;
@@ -218,7 +226,7 @@ fn fill(engine: &Engine, record: &mut Record, new: &Path, prepare: Prepare<'_>) 
 }
 
 /// Makes the folder of a container to be and takes its lock, which tells a sweeping command that this one is alive.
-fn locked(path: &Path) -> Result<File> {
+pub(crate) fn locked(path: &Path) -> Result<File> {
     let failed = |source| Error::Write {
         path: path.to_owned(),
         source,
@@ -358,6 +366,7 @@ pub(crate) fn sweep(engine: &Engine) {
             let _ = fs::remove_dir_all(&path);
         }
     }
+    mapped::sweep(engine);
     for entry in fs::read_dir(engine.names()).into_iter().flatten().flatten() {
         let Ok(owner) = fs::read_link(entry.path()) else {
             continue;

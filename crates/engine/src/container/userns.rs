@@ -90,13 +90,6 @@ pub(crate) fn check(engine: &Engine, host: &HostConfig) -> Result<()> {
         Mode::NoMap if !engine.rootless => return refuse("nomap is only supported in rootless mode"),
         _ => {}
     }
-    if engine.rootless {
-        // A normal user may not map owners (mount_setattr(2)), and a copy of each layer with other owners is not made yet.
-        return Err(Error::Unsupported(format!(
-            "--userns {} without root is not there yet: a container's root is this user, and its other users are subordinate ones",
-            host.userns_mode
-        )));
-    }
     if host.privileged {
         return refuse(
             "privileged mode is incompatible with user namespaces.  You must run the container in the host namespace when running privileged mode",

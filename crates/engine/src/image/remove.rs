@@ -25,6 +25,7 @@ pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<Vec<Removed>> 
         // Docker gives the ID for the name, too.
         event::image(engine, action, image.id.as_str(), image.id.as_str(), Some(&image));
     }
+    container::sweep_mapped(engine);
     Ok(removed)
 }
 

@@ -7,6 +7,7 @@ use hull_spec::container::{HostConfig, IdRange, MountPoint, Record};
 use hull_store::{Access, snapshot};
 use hull_sys::mount::{Attributes, Propagation};
 
+use crate::container::mapped;
 use crate::{Engine, Error, Result};
 
 /// Bytes of `/dev/shm` unless told otherwise: Docker's.
@@ -61,6 +62,10 @@ pub(in crate::container) fn rootfs(engine: &Engine, record: &Record) -> Result<R
     // What is of no image has nothing in the store.
     let mut lower = match record.layers.is_empty() && record.pod.is_some() {
         true => Vec::new(),
+        false if engine.rootless && record.id_maps.is_some() => {
+            let maps = record.id_maps.clone().unwrap_or_default();
+            vec![mapped::layer(engine, record, &maps)?]
+        }
         false => snapshot::lower(engine.store(Access::Read)?, &record.layers),
     };
     // Below all layers of the image: the folders and files that every container has something mounted on, so that
