@@ -71,6 +71,8 @@ fn give(top: &Path, maps: &IdMaps) -> std::io::Result<()> {
     let (uid, gid) = owner(&stat);
     rustix::fs::fchown(&open, uid, gid)?;
     let mut todo = vec![open];
+    // A file of several names is met several times.
+    let mut given = std::collections::HashSet::new();
     while let Some(folder) = todo.pop() {
         for entry in Dir::read_from(&folder)? {
             let entry = entry?;
@@ -79,9 +81,12 @@ fn give(top: &Path, maps: &IdMaps) -> std::io::Result<()> {
                 continue;
             }
             let stat = rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            if kind != FileType::Directory && stat.st_nlink > 1 && !given.insert(stat.st_ino) {
+                continue;
+            }
             let (uid, gid) = owner(&stat);
             rustix::fs::chownat(&folder, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
-            let kind = FileType::from_raw_mode(stat.st_mode);
             if kind != FileType::Symlink && stat.st_mode & 0o6000 != 0 {
                 // The change of owner took these bits away.
                 rustix::fs::chmodat(
