@@ -35,6 +35,7 @@ mod stop;
 mod top;
 mod update;
 mod version;
+mod volume;
 mod wait;
 
 pub(crate) use catalog::{COMMANDS, COMMON, GROUPS, Group, MISSING, find, nearest};

@@ -18,5 +18,5 @@ pub(crate) mod restart;
 mod security;
 mod volume;
 
-pub(crate) use environment::{check as check_variable, read_environment};
+pub(crate) use environment::{check as check_variable, read_environment, read_labels};
 pub(crate) use request::{Refusal, Surroundings, refuse_content_trust, request};

@@ -110,6 +110,8 @@ fn acts(command: &Command, args: &Matches) -> bool {
             | "version"
             | "port"
             | "top"
+            | "volume ls"
+            | "volume inspect"
     );
     // Sizes are of files that belong to the containers' users.
     let sizes = command.flags.iter().any(|flag| flag.long == "size") && args.on("size");

@@ -12,7 +12,7 @@ pub(crate) mod table;
 pub(crate) mod template;
 pub(crate) mod text;
 
-use std::io::Write as _;
+use std::io::{BufRead as _, Write as _};
 
 use crate::error::Result;
 
@@ -25,4 +25,15 @@ pub(crate) fn print(text: &str) -> Result<()> {
     out.write_all(text.as_bytes())?;
     out.flush()?;
     Ok(())
+}
+
+/// Prints a warning and asks whether to go on. Only `y` and `Y` say so; the end of the input does not.
+///
+/// # Errors
+/// If standard output cannot be written or standard input cannot be read.
+pub(crate) fn confirm(warning: &str) -> Result<bool> {
+    print(&format!("{warning}\nAre you sure you want to continue? [y/N] "))?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer.trim().eq_ignore_ascii_case("y"))
 }

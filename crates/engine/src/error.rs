@@ -64,6 +64,28 @@ pub enum Error {
         /// The name as given.
         name: String,
     },
+    /// No volume has this name.
+    #[error("get {name}: no such volume")]
+    NoSuchVolume {
+        /// The name as given.
+        name: String,
+    },
+    /// A volume cannot be made as it is asked for.
+    #[error("create {name}: {why}")]
+    Volume {
+        /// The name as given.
+        name: String,
+        /// Docker's wording of the reason.
+        why: String,
+    },
+    /// Containers use the volume.
+    #[error("remove {name}: volume is in use - [{}]", users.join(", "))]
+    VolumeInUse {
+        /// The volume.
+        name: String,
+        /// The containers' IDs.
+        users: Vec<String>,
+    },
     /// Another container has the name.
     #[error(
         "Conflict. The container name \"/{name}\" is already in use by container \"{id}\". You have to remove (or rename) that container to be able to reuse that name."
@@ -249,7 +271,12 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoSuchContainer { .. } | Self::NoSuchImage { .. } | Self::NoSuchFile { .. } => ErrorKind::NotFound,
+            Self::NoSuchContainer { .. }
+            | Self::NoSuchImage { .. }
+            | Self::NoSuchVolume { .. }
+            | Self::NoSuchFile { .. } => ErrorKind::NotFound,
+            Self::VolumeInUse { .. } => ErrorKind::Conflict,
+            Self::Volume { .. } => ErrorKind::Invalid,
             Self::NameInUse { .. }
             | Self::NotRunning { .. }
             | Self::Running { .. }

@@ -66,7 +66,7 @@ impl Filters {
             let on = match value.as_str() {
                 "1" | "true" | "True" | "TRUE" | "t" | "T" => true,
                 "0" | "false" | "False" | "FALSE" | "f" | "F" => false,
-                _ => return Err(self.bad(name, &format!("[{value}]"))),
+                _ => return Err(self.bad(name, &format!("[{}]", self.values(name).join(" ")))),
             };
             if out.is_some_and(|before| before != on) {
                 return Err(self.bad(name, &format!("[{}]", self.values(name).join(" "))));
@@ -82,6 +82,16 @@ impl Filters {
             Some((name, value)) => labels.get(name).is_some_and(|v| v == value),
             None => labels.contains_key(wanted),
         })
+    }
+
+    /// Whether `labels` hold none of those that `label!=` names.
+    pub(crate) fn labels_not(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.values("label!")
+            .iter()
+            .all(|unwanted| match unwanted.split_once('=') {
+                Some((name, value)) => labels.get(name).is_none_or(|v| v != value),
+                None => !labels.contains_key(unwanted),
+            })
     }
 
     pub(crate) fn bad(&self, name: &'static str, value: &str) -> Error {

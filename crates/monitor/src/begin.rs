@@ -18,8 +18,9 @@ use crate::failure::chain;
 use crate::launch::{Launch, NetworkPlan};
 use crate::log::{Log, now};
 use crate::relay::{Input, Relay};
-use crate::socket;
+use crate::supervise::run_root;
 use crate::teardown::write_json;
+use crate::{socket, volume};
 
 /// The ends of the container's standard streams that the monitor keeps.
 struct Pipes {
@@ -77,6 +78,8 @@ fn begin(launch: &mut Launch, begun: &mut Begun, listener: Option<UnixListener>)
         make_cgroups(launch)?;
     }
     let (stdio, pipes) = pipes(launch)?;
+    // Held until init has mounted them: the next container with one of them then finds it here.
+    let mut volumes = volume::open(&launch.file_systems, run_root(&launch.places.run))?;
     let nothing = || Ok(());
     // A bridge's end is set up from outside, at the same time. The loopback interface alone is init's: a normal user may
     // not look into the namespace of a process that hides its memory.
@@ -88,6 +91,7 @@ fn begin(launch: &mut Launch, begun: &mut Begun, listener: Option<UnixListener>)
     let setup = Setup {
         cgroups: &launch.cgroups,
         stdio,
+        prepared: std::mem::take(&mut volumes.mounts),
         inside: &inside,
         before_program: &nothing,
         before_pivot: &nothing,
@@ -115,6 +119,7 @@ fn begin(launch: &mut Launch, begun: &mut Begun, listener: Option<UnixListener>)
         None
     };
     starting.wait()?;
+    drop(volumes);
     let mut outputs = pipes.outputs;
     let terminal = console.is_some();
     if terminal {

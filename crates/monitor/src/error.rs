@@ -40,6 +40,14 @@ pub enum Error {
         /// The kernel's word.
         errno: Errno,
     },
+    /// A volume's file system could not be had, in Docker's words where it has some.
+    #[error("{message}")]
+    Volume {
+        /// What failed, on what and why.
+        message: String,
+        /// The kernel's word.
+        errno: Errno,
+    },
     /// The monitor ended before it said whether the container runs.
     #[error("the container's monitor was killed before the container ran")]
     MonitorDied,
@@ -55,10 +63,11 @@ impl Error {
         match self {
             Self::Runtime(e) => e.kind(),
             Self::Network(e) => e.kind(),
-            Self::Path { errno, .. } | Self::System { errno, .. } => match *errno {
+            Self::Path { errno, .. } | Self::System { errno, .. } | Self::Volume { errno, .. } => match *errno {
                 Errno::NOSPC | Errno::DQUOT | Errno::NOMEM | Errno::MFILE | Errno::NFILE => ErrorKind::Exhausted,
                 Errno::ACCESS | Errno::PERM | Errno::ROFS => ErrorKind::Denied,
                 Errno::NOENT => ErrorKind::NotFound,
+                Errno::OPNOTSUPP => ErrorKind::Unsupported,
                 _ => ErrorKind::Internal,
             },
             Self::Log { .. } => ErrorKind::Unavailable,

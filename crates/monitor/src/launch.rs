@@ -10,6 +10,7 @@ use hull_runtime::{Container, cgroup};
 
 use crate::event::Subject;
 use crate::log::LogPlan;
+use crate::volume::VolumeMount;
 
 /// What a monitor starts and looks after.
 #[derive(Debug)]
@@ -36,8 +37,10 @@ pub struct Launch {
     pub attach: Option<UnixStream>,
     /// Whether the container is removed when it ends.
     pub auto_remove: bool,
-    /// Folders of volumes that are removed with it.
+    /// Folders of volumes that are removed with it, unless another container has taken them over.
     pub volumes: Vec<PathBuf>,
+    /// File systems of volumes, in the order in which the container's mounts refer to them.
+    pub file_systems: Vec<VolumeMount>,
     /// How often it was started again since somebody started it.
     pub restarts: u32,
     /// What this program takes, after its name and a descriptor, to go on as this container's monitor:

@@ -34,6 +34,7 @@ mod restart;
 pub mod socket;
 mod supervise;
 mod teardown;
+pub mod volume;
 
 pub use adopt::adopt;
 pub use error::{Error, Result};

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hull_runtime::cgroup;
@@ -22,7 +23,7 @@ use crate::log::now;
 use crate::relay::{Outcome, Relay};
 use crate::restart::Halt;
 use crate::teardown::{purge, teardown};
-use crate::{event, frame, resident, restart};
+use crate::{event, frame, resident, restart, volume};
 
 /// A container that lives longer than this is one to keep little memory for. Long enough for a series of commands that
 /// each start one not to be disturbed.
@@ -183,8 +184,19 @@ impl Ward {
         let released = self.keep.release();
         let cleaned = teardown(&self.keep.remains(), exit);
         let removed = matches!(cleaned, Ok(Some(_)));
-        let volumes = self.keep.volumes.iter().filter(|_| removed).map(|volume| purge(volume));
-        let volumes = volumes.fold(Ok(()), Result::and);
+        // Those that another container has taken over meanwhile stay.
+        let run_root = run_root(&self.keep.run);
+        let mut volumes = Ok(());
+        self.keep.volumes.retain(|folder| {
+            let gone = if removed {
+                volume::discard(folder, run_root)
+            } else {
+                Ok(false)
+            };
+            let told = matches!(gone, Ok(true));
+            volumes = std::mem::replace(&mut volumes, Ok(())).and(gone.map(drop));
+            told
+        });
         self.keep.tell_end(exit, removed);
         dismiss(self.relay.clients, exit);
         // Nobody need wait for this: the container is gone already.
@@ -194,6 +206,11 @@ impl Ward {
         };
         i32::from(released.is_err() || cleaned.is_err() || purged.is_err() || volumes.is_err())
     }
+}
+
+/// The run root, `RUN` of `RUN/containers/ID`.
+pub(crate) fn run_root(run: &Path) -> &Path {
+    run.parent().and_then(Path::parent).unwrap_or(Path::new("/"))
 }
 
 /// Tells those who are attached that the container has ended.

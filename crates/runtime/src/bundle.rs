@@ -23,6 +23,7 @@ use crate::error::{During, Error, Result};
 
 pub(crate) use hook::run as run_hooks;
 pub use hook::{Hook, Hooks};
+pub use mount::Options as MountOptions;
 pub(crate) use process::{process, resolve_capabilities, seccomp};
 pub(crate) use resource::resources;
 

@@ -140,6 +140,19 @@ pub struct Mount {
     pub recursive_attributes: bool,
     /// Propagation other than private.
     pub propagation: Option<Propagation>,
+    /// Whose files on disk appear as whose (of a bind or a prepared mount).
+    pub idmap: Option<MountIdMap>,
+}
+
+/// Owners of a mount's files: `inside` is the ID on disk, `outside` the one that is seen in the initial user namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MountIdMap {
+    /// Users.
+    pub uids: Vec<IdMap>,
+    /// Groups.
+    pub gids: Vec<IdMap>,
+    /// Whether the mounts below are mapped, too.
+    pub recursive: bool,
 }
 
 /// What a mount shows.
@@ -162,6 +175,27 @@ pub enum Source {
         recursive: bool,
         /// Whether its owners are mapped as in the container's new user namespace.
         idmap: bool,
+        /// A path below `path` that is mounted in its place. It was made by strangers: nothing on the way leads out of
+        /// `path`.
+        beneath: String,
+    },
+    /// A mount that the creator has made: the one of this number in [`crate::create::Setup::prepared`].
+    Prepared {
+        /// Which.
+        number: usize,
+        /// A path in it that is mounted in its place; empty for its root.
+        beneath: String,
+        /// Whether its owners are mapped as in the container's new user namespace.
+        idmap: bool,
+    },
+    /// Layers of an image, read-only.
+    Layers {
+        /// Topmost first, at least two.
+        lower: Vec<PathBuf>,
+        /// Whether overlay's marks are `user.*` attributes.
+        user_xattr: bool,
+        /// A path in it that is mounted in its place; empty for its root.
+        beneath: String,
     },
     /// The container's own cgroups.
     Cgroup,

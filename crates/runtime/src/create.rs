@@ -4,6 +4,7 @@
 //! fails; the creator sends `G` when cgroups, ID maps and network are there. The socket closes when the program
 //! starts, which is how success is told; the launcher's last word is a bare errno.
 
+use std::cell::RefCell;
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,10 +16,10 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketFlags, SocketType,
 };
 
-use crate::container::{Container, IdMap, Namespace, namespace_flag};
+use crate::container::{Container, Namespace, namespace_flag};
 use crate::error::{During, Error, Result};
 use crate::finish::{self, Stdio};
-use crate::{cgroup, init};
+use crate::{cgroup, init, mount};
 
 /// What init needs beside the container's description.
 pub struct Setup<'a> {
@@ -26,6 +27,8 @@ pub struct Setup<'a> {
     pub cgroups: &'a cgroup::Plan,
     /// The standard descriptors; not used where the process has a terminal.
     pub stdio: Stdio,
+    /// Mounts that the creator has made and that are in no tree yet, for [`crate::container::Source::Prepared`].
+    pub prepared: Vec<OwnedFd>,
     /// Runs in the container's network namespace once the outside is ready: addresses and routes.
     pub inside: &'a dyn Fn() -> std::result::Result<(), String>,
     /// Runs in init last, before privileges are given up and the program starts: waits for OCI's `start`, runs hooks.
@@ -41,6 +44,8 @@ pub struct Starting {
     pub child: Child,
     sync: OwnedFd,
     program: String,
+    /// What is handed to init once its ID maps are written.
+    made: RefCell<Option<mount::Made>>,
     /// Cgroups that the creator has to put it into: in a user namespace it has no right to.
     enters: Vec<PathBuf>,
 }
@@ -49,7 +54,7 @@ pub struct Starting {
 ///
 /// # Errors
 /// What the kernel says to `clone3`, and whatever stops init: see [`Starting::wait`].
-pub fn create(container: &Container, setup: Setup<'_>) -> Result<Starting> {
+pub fn create(container: &Container, mut setup: Setup<'_>) -> Result<Starting> {
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .during(|| "make a socket pair".to_owned())?;
@@ -67,7 +72,12 @@ pub fn create(container: &Container, setup: Setup<'_>) -> Result<Starting> {
     } else {
         None
     };
-    let foreign = crate::mount::handed::foreign(container)?;
+    let made = mount::Made {
+        prepared: std::mem::take(&mut setup.prepared),
+        foreign: mount::handed::foreign(container)?,
+        // Before a PID namespace is joined: their processes are found by their numbers here.
+        idmaps: mount::idmap::namespaces(&mount::idmaps(container))?,
+    };
     join_pid_namespace(container)?;
     let request = Request {
         namespaces: container.namespaces.clone_flags(),
@@ -89,6 +99,7 @@ pub fn create(container: &Container, setup: Setup<'_>) -> Result<Starting> {
                 child,
                 sync: ours,
                 program,
+                made: RefCell::new(Some(made).filter(|_| mount::handed::needed(container))),
                 enters: if by_creator {
                     setup.cgroups.folders.clone()
                 } else {
@@ -101,7 +112,7 @@ pub fn create(container: &Container, setup: Setup<'_>) -> Result<Starting> {
             let given = init::Given {
                 in_cgroup: cgroup.is_some(),
                 sealed,
-                foreign,
+                made,
             };
             let error = init::run(container, setup, theirs.as_fd(), given);
             finish::report(theirs.as_fd(), &error);
@@ -143,17 +154,12 @@ impl Starting {
             return Ok(());
         }
         let pid = self.child.pid.as_raw_nonzero();
-        let lines = |maps: &[IdMap]| {
-            maps.iter()
-                .map(|m| format!("{} {} {}\n", m.inside, m.outside, m.count))
-                .collect::<String>()
-        };
         for (file, maps) in [
             ("uid_map", &container.namespaces.uid_maps),
             ("gid_map", &container.namespaces.gid_maps),
         ] {
             let path = PathBuf::from(format!("/proc/{pid}/{file}"));
-            cgroup::put(&path, &lines(maps)).map_err(|errno| Error::Path {
+            cgroup::put(&path, &mount::idmap::lines(maps)).map_err(|errno| Error::Path {
                 act: "write",
                 path,
                 errno,
@@ -162,12 +168,12 @@ impl Starting {
         if let Some(score) = container.process.oom_score_adj {
             init::set_oom_score(&pid.to_string(), score)?;
         }
-        if crate::mount::handed::needed(container) {
+        if let Some(made) = self.made.take() {
             let path = PathBuf::from(format!("/proc/{pid}/ns/user"));
             let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
             let user = rustix::fs::open(&path, flags, rustix::fs::Mode::empty());
             let user = user.during(|| "open the container's user namespace".to_owned())?;
-            crate::mount::handed::give(container, user.as_fd(), self.sync.as_fd())?;
+            mount::handed::give(container, made, user.as_fd(), self.sync.as_fd())?;
         }
         Ok(())
     }

@@ -28,8 +28,8 @@ pub(crate) struct Given {
     /// With `--init`: our own executable, out of the container's reach. It can only be had in the mount namespace that
     /// it was started in.
     pub(crate) sealed: Option<OwnedFd>,
-    /// What is mounted of other containers.
-    pub(crate) foreign: Vec<OwnedFd>,
+    /// What the creator has made for the container's mounts.
+    pub(crate) made: mount::Made,
 }
 
 /// Runs all steps. Returns only with the reason why the program was not started.
@@ -76,7 +76,7 @@ fn steps(
 
     let (root, sources) = match handed {
         Some((root, sources)) => (Some(root), sources),
-        None => (None, mount::open_sources(&paths, given.foreign)?),
+        None => (None, mount::open_sources(&paths, given.made)?),
     };
     let sources = sources.into_iter().map(Some).collect();
     let chrooted = mount::detach()?;

@@ -2,8 +2,13 @@
 
 mod apply;
 pub(crate) mod handed;
+pub(crate) mod idmap;
+mod layers;
 mod plan;
+mod sources;
 pub mod view;
 
-pub(crate) use apply::{apply, detach, leave_chroot, open_sources};
-pub use plan::{MountOp, plan};
+pub(crate) use apply::{apply, detach, leave_chroot};
+pub use layers::layers;
+pub use plan::{HostSource, MountOp, Showing, idmaps, plan};
+pub(crate) use sources::{Made, open_sources};

@@ -4,6 +4,7 @@
 //! [`Record`]. Empty values are kept apart from missing ones only where Docker tells them apart.
 
 mod host;
+mod mount;
 mod record;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use host::*;
+pub use mount::*;
 pub use record::*;
 
 /// Docker's `{}`.

@@ -2,7 +2,8 @@
 
 use super::{
     Command, attach, boot, commit, cp, create, diff, events, exec, export, generator, images, info, inspect, kill,
-    logs, pause, pod, port, ps, pull, rename, restart, rm, rmi, run, start, stats, stop, top, update, version, wait,
+    logs, pause, pod, port, ps, pull, rename, restart, rm, rmi, run, start, stats, stop, top, update, version,
+    volume, wait,
 };
 
 /// All commands that work, in the order of help.
@@ -57,6 +58,12 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &pod::STATS,
     &pod::EXISTS,
     &pod::PRUNE,
+    &volume::CREATE,
+    &volume::INSPECT,
+    &volume::LS,
+    &volume::PRUNE,
+    &volume::RM,
+    &volume::UPDATE,
 ];
 
 /// A group of commands, such as `hull container`.
@@ -81,6 +88,10 @@ pub(crate) const GROUPS: &[Group] = &[
     Group {
         name: "pod",
         about: "Manage pods: containers that share namespaces",
+    },
+    Group {
+        name: "volume",
+        about: "Manage volumes",
     },
     Group {
         name: "system",
@@ -119,7 +130,6 @@ pub(crate) const MISSING: &[&str] = &[
     "swarm",
     "tag",
     "trust",
-    "volume",
     "container prune",
     "image build",
     "image history",

@@ -1,6 +1,6 @@
 //! `inspect`, `container inspect` and `image inspect`.
 
-use hull_engine::{Engine, container, image};
+use hull_engine::{Engine, container, image, volume};
 use hull_spec::ErrorKind;
 
 use super::Command;
@@ -12,7 +12,7 @@ use crate::output::data::Data;
 use crate::output::json::{self, Json};
 use crate::output::template::Template;
 
-const FORMAT: Flag = Flag::string("format").short('f').help(
+pub(super) const FORMAT: Flag = Flag::string("format").short('f').help(
     "Format output using a custom template: 'json' prints in JSON format, and 'TEMPLATE' prints using the given Go template",
 );
 const SIZE: Flag = Flag::switch("size")
@@ -26,7 +26,7 @@ pub(crate) const COMMAND: Command = Command {
     flags: &[
         FORMAT,
         SIZE,
-        Flag::string("type").help("Return JSON for the specified type: container or image"),
+        Flag::string("type").help("Return JSON for the specified type: container, image or volume"),
     ],
     count: Count::AtLeast(1),
     interspersed: true,
@@ -58,18 +58,20 @@ pub(crate) const IMAGE: Command = Command {
 
 /// What is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// A container, or else an image.
+pub(super) enum Kind {
+    /// A container, or else an image, or else a volume.
     Any,
     Container,
     Image,
+    Volume,
 }
 
 fn kind(text: &str) -> Result<Kind> {
     match text {
         "container" => Ok(Kind::Container),
         "image" => Ok(Kind::Image),
-        "network" | "node" | "plugin" | "secret" | "service" | "task" | "volume" | "config" => {
+        "volume" => Ok(Kind::Volume),
+        "network" | "node" | "plugin" | "secret" | "service" | "task" | "config" => {
             Err(Failure::new(format!("hull cannot inspect a {text} yet")))
         }
         text => Err(Failure::new(format!(
@@ -84,7 +86,7 @@ fn kind(text: &str) -> Result<Kind> {
     }
 }
 
-fn show(args: &Matches, ctx: &Context, kind: Kind, with_size: bool) -> Outcome {
+pub(super) fn show(args: &Matches, ctx: &Context, kind: Kind, with_size: bool) -> Outcome {
     let engine = ctx.engine();
     let template = match args.value("format").unwrap_or_default() {
         "" | "json" => None,
@@ -136,19 +138,25 @@ fn show(args: &Matches, ctx: &Context, kind: Kind, with_size: bool) -> Outcome {
 const TEMPLATE: u8 = 64;
 
 fn look_up(engine: &Engine, name: &str, kind: Kind, with_size: bool) -> Result<Json> {
-    if kind != Kind::Image {
+    // What is no image's name is nothing's name.
+    let passes = |kinds: &[ErrorKind], found: ErrorKind| kind == Kind::Any && kinds.contains(&found);
+    if matches!(kind, Kind::Any | Kind::Container) {
         match container::inspect(engine, name, with_size) {
             Ok(found) => return Ok(Json::of(&found)?),
-            Err(e) if kind == Kind::Any && e.kind() == ErrorKind::NotFound => {}
+            Err(e) if passes(&[ErrorKind::NotFound], e.kind()) => {}
             Err(e) => return Err(e.into()),
         }
     }
-    match image::inspect(engine, name) {
-        Ok(found) => Ok(Json::of(&found)?),
-        // What is no image's name is nothing's name.
-        Err(e) if kind == Kind::Any && matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => {
-            Err(Failure::new(format!("No such object: {name}")))
+    if matches!(kind, Kind::Any | Kind::Image) {
+        match image::inspect(engine, name) {
+            Ok(found) => return Ok(Json::of(&found)?),
+            Err(e) if passes(&[ErrorKind::NotFound, ErrorKind::Invalid], e.kind()) => {}
+            Err(e) => return Err(e.into()),
         }
+    }
+    match volume::inspect(engine, name) {
+        Ok(found) => Ok(Json::of(&found)?),
+        Err(e) if passes(&[ErrorKind::NotFound], e.kind()) => Err(Failure::new(format!("No such object: {name}"))),
         Err(e) => Err(e.into()),
     }
 }

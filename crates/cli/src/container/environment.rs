@@ -52,7 +52,7 @@ fn last_of_each(all: Vec<String>) -> Vec<String> {
 ///
 /// # Errors
 /// If a file cannot be read or is malformed.
-pub(super) fn read_labels<'a>(
+pub(crate) fn read_labels<'a>(
     files: impl Iterator<Item = &'a str>,
     flags: impl Iterator<Item = &'a str>,
 ) -> Result<Vec<(String, String)>, String> {

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use hull_spec::container::{BindOptions, Mount, TmpfsOptions, VolumeOptions};
-use serde_json::json;
+use hull_spec::container::{BindOptions, DriverConfig, Mount, TmpfsOptions, VolumeOptions};
 
 use crate::args::value::{parse_bool, parse_bytes, quote};
 
@@ -33,6 +32,9 @@ fn set(mount: &mut Mount, key: &str, value: Option<&str>, field: &str, directory
         match key {
             "readonly" | "ro" => mount.read_only = true,
             "volume-nocopy" => volume(mount).no_copy = true,
+            "bind-create-src" => bind(mount).create_mountpoint = true,
+            "idmap" => mount.id_map = Some(String::new()),
+            "chown" | "u" => mount.chown = true,
             "bind-nonrecursive" => return Err(BIND_NONRECURSIVE.to_owned()),
             _ => return Err(format!("invalid field '{field}' must be a key=value pair")),
         }
@@ -65,12 +67,15 @@ fn set(mount: &mut Mount, key: &str, value: Option<&str>, field: &str, directory
             let (name, text) = value.split_once('=').unwrap_or((value, ""));
             volume(mount).labels.insert(name.to_owned(), text.to_owned());
         }
-        "volume-driver" if value == "local" => {
-            volume(mount).driver_config = Some(json!({ "Name": "local" }));
+        "volume-driver" => value.clone_into(&mut driver(mount).name),
+        "volume-opt" => {
+            let (name, text) = value.split_once('=').unwrap_or((value, ""));
+            driver(mount).options.insert(name.to_owned(), text.to_owned());
         }
-        "volume-driver" => return Err(format!("volume driver '{value}' is not there yet: only local is")),
-        "volume-opt" => return Err("options of volume drivers are not there yet".to_owned()),
-        "image-subpath" => return Err("mounts of images are not there yet".to_owned()),
+        "image-subpath" => value.clone_into(&mut mount.image_options.get_or_insert_default().subpath),
+        "bind-create-src" => bind(mount).create_mountpoint = flag()?,
+        "idmap" => mount.id_map = Some(value.to_owned()),
+        "chown" | "u" => mount.chown = flag()?,
         "tmpfs-size" => {
             tmpfs(mount).size_bytes = parse_bytes(value).map_err(|_| format!("invalid value for {key}: {value}"))?;
         }
@@ -90,7 +95,15 @@ fn bind(mount: &mut Mount) -> &mut BindOptions {
 }
 
 fn volume(mount: &mut Mount) -> &mut VolumeOptions {
-    mount.volume_options.get_or_insert_default()
+    // Docker's client sends a driver, empty or not, with whatever option of a volume.
+    mount.volume_options.get_or_insert_with(|| VolumeOptions {
+        driver_config: Some(DriverConfig::default()),
+        ..VolumeOptions::default()
+    })
+}
+
+fn driver(mount: &mut Mount) -> &mut DriverConfig {
+    volume(mount).driver_config.get_or_insert_default()
 }
 
 fn tmpfs(mount: &mut Mount) -> &mut TmpfsOptions {
@@ -99,11 +112,8 @@ fn tmpfs(mount: &mut Mount) -> &mut TmpfsOptions {
 
 fn validate(mount: &Mount) -> Result<(), String> {
     let kind = mount.kind.as_str();
-    match kind {
-        "" => return Err("type is required".to_owned()),
-        "bind" | "volume" | "tmpfs" => {}
-        "image" | "cluster" | "npipe" => return Err(format!("mounts of type '{kind}' are not there yet")),
-        _ => return Err(format!("invalid mount type '{kind}': it is bind, volume or tmpfs")),
+    if kind.is_empty() {
+        return Err("type is required".to_owned());
     }
     if mount.target.is_empty() {
         return Err("target is required".to_owned());
@@ -112,6 +122,7 @@ fn validate(mount: &Mount) -> Result<(), String> {
         (mount.volume_options.is_some(), "volume"),
         (mount.bind_options.is_some(), "bind"),
         (mount.tmpfs_options.is_some(), "tmpfs"),
+        (mount.image_options.is_some(), "image"),
     ] {
         if given && kind != of {
             return Err(format!("cannot mix '{of}-*' options with mount type '{kind}'"));
@@ -217,10 +228,54 @@ mod tests {
             "type=bind,src=/a,target=/x,bind-recursive=writable",
             "option 'bind-recursive=writable' requires 'readonly' to be specified in conjunction",
         );
-        check("type=image,target=/x", "mounts of type 'image' are not there yet");
         check(
-            "type=foo,target=/x",
-            "invalid mount type 'foo': it is bind, volume or tmpfs",
+            "type=volume,target=/x,image-subpath=a",
+            "cannot mix 'image-*' options with mount type 'volume'",
+        );
+    }
+
+    #[test]
+    fn every_option_has_its_place() {
+        let check = |text: &str, expected: &str| {
+            let mount = parse(text, Path::new("/here")).unwrap();
+            assert_eq!(serde_json::to_string(&mount).unwrap(), expected, "{text}");
+        };
+        // As `docker inspect` of Docker 26 shows them.
+        check(
+            "type=volume,dst=/c,volume-label=x=y",
+            r#"{"Type":"volume","Target":"/c","VolumeOptions":{"Labels":{"x":"y"},"DriverConfig":{}}}"#,
+        );
+        check(
+            "type=volume,src=vtS,dst=/d,volume-nocopy,ro",
+            r#"{"Type":"volume","Source":"vtS","Target":"/d","ReadOnly":true,"VolumeOptions":{"NoCopy":true,"DriverConfig":{}}}"#,
+        );
+        check(
+            "type=tmpfs,dst=/f,tmpfs-size=1m,tmpfs-mode=700,ro",
+            r#"{"Type":"tmpfs","Target":"/f","ReadOnly":true,"TmpfsOptions":{"SizeBytes":1048576,"Mode":448}}"#,
+        );
+        check(
+            "type=bind,src=/tmp,dst=/g,bind-recursive=disabled",
+            r#"{"Type":"bind","Source":"/tmp","Target":"/g","BindOptions":{"NonRecursive":true}}"#,
+        );
+        check(
+            "volume-driver=local,volume-opt=type=nfs,\"volume-opt=o=addr=1.2.3.4,rw\",volume-opt=device=:/x,dst=/n",
+            r#"{"Type":"volume","Target":"/n","VolumeOptions":{"DriverConfig":{"Name":"local","Options":{"device":":/x","o":"addr=1.2.3.4,rw","type":"nfs"}}}}"#,
+        );
+        check(
+            "type=image,source=busybox,target=/x,image-subpath=bin",
+            r#"{"Type":"image","Source":"busybox","Target":"/x","ImageOptions":{"Subpath":"bin"}}"#,
+        );
+        check(
+            "type=bind,src=./a,dst=/x,bind-create-src,idmap",
+            r#"{"Type":"bind","Source":"/here/a","Target":"/x","BindOptions":{"CreateMountpoint":true},"IDMap":""}"#,
+        );
+        check(
+            "src=vol,dst=/x,idmap=uids=0-1-2;gids=0-1-2",
+            r#"{"Type":"volume","Source":"vol","Target":"/x","IDMap":"uids=0-1-2;gids=0-1-2"}"#,
+        );
+        check(
+            "src=vol,dst=/x,U",
+            r#"{"Type":"volume","Source":"vol","Target":"/x","Chown":true}"#,
         );
     }
 

@@ -326,7 +326,6 @@ fn refuse(args: &Matches) -> Result<(), String> {
         Some(value) if !value.is_empty() && !allowed.contains(&value) => Err(format!("--{flag} {value}: {why}")),
         _ => Ok(()),
     };
-    only("volume-driver", &["local"], "only local volumes are there yet")?;
     refuse_content_trust(args)?;
     Ok(())
 }

@@ -11,6 +11,7 @@ use hull_store::image::Image;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{describe, find, mapped, merge, mounts, name, record, userns};
+use crate::volume::Claims;
 use crate::{Engine, Error, Result, event, pod};
 
 /// A new container.
@@ -67,12 +68,21 @@ pub fn create(engine: &Engine, request: &CreateRequest) -> Result<Created> {
     };
     // Everything that can be refused is, before anything is made.
     let warnings = describe::check(engine, &record)?;
-    record.mounts = mounts::resolve(engine, &record, &image)?;
-    describe::check_mounts(&record)?;
-    place(engine, &mut record, &|_| match &request.pod {
-        Some(pod) => pod::enlist(engine, pod, &id).map(Some),
-        None => Ok(None),
-    })?;
+    let mut claims = Claims::new(&id);
+    let placed = mounts::resolve(engine, &record, &image, &mut claims).and_then(|mounts| {
+        record.mounts = mounts;
+        describe::check_mounts(engine, &record)?;
+        place(engine, &mut record, &|_| match &request.pod {
+            Some(pod) => pod::enlist(engine, pod, &id).map(Some),
+            None => Ok(None),
+        })
+    });
+    if let Err(e) = placed {
+        claims.undo(engine);
+        return Err(e);
+    }
+    // The container is on disk: it keeps its volumes now.
+    drop(claims);
     event::container(engine, &record, "create", &[]);
     Ok(Created { id, warnings })
 }

@@ -8,6 +8,7 @@ mod process;
 mod resources;
 mod spaces;
 mod tree;
+mod volume;
 
 use std::path::Path;
 
@@ -27,7 +28,9 @@ pub(crate) use process::{Exec, exec as exec_process};
 pub(in crate::container) use resources::{check as check_limits, of as resources};
 use spaces::Spaces;
 pub(crate) use spaces::conflicts;
-pub(in crate::container) use tree::{protection, rootfs, volumes};
+pub(in crate::container) use tree::{protection, rootfs};
+pub(in crate::container) use volume::lasting;
+pub(crate) use volume::{file_systems, ready_sources, volume_mount};
 
 /// The host name of a container that was given none: the beginning of its ID, or that of whom it shares it with.
 pub(crate) fn default_hostname(engine: &Engine, id: &str, host: &HostConfig) -> String {
@@ -123,8 +126,13 @@ pub(crate) fn check(engine: &Engine, record: &Record) -> Result<Vec<String>> {
 }
 
 /// Refuses a list of mounts that cannot be, once it is resolved.
-pub(crate) fn check_mounts(record: &Record) -> Result<()> {
-    tree::mounts(record, Path::new("/"), false, None).map(drop)
+pub(crate) fn check_mounts(engine: &Engine, record: &Record) -> Result<()> {
+    let surroundings = tree::Surroundings {
+        run: Path::new("/"),
+        namespaces: &hull_runtime::container::Namespaces::default(),
+        shm: None,
+    };
+    tree::mounts(engine, record, surroundings).map(drop)
 }
 
 /// The container as the runtime sees it, its cgroups, and whether it can do without them.
@@ -142,7 +150,15 @@ pub(crate) fn container(engine: &Engine, record: &Record, run: &Path) -> Result<
         rootfs: tree::rootfs(engine, record)?,
         readonly_rootfs: host.readonly_rootfs,
         propagation: tree::propagation(record),
-        mounts: tree::mounts(record, run, engine.rootless, shm)?,
+        mounts: tree::mounts(
+            engine,
+            record,
+            tree::Surroundings {
+                run,
+                namespaces: &namespaces,
+                shm,
+            },
+        )?,
         devices: std::mem::take(&mut devices.nodes),
         // In a user namespace no node can be made.
         bind_devices: engine.rootless || record.id_maps.is_some(),

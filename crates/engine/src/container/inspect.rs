@@ -1,6 +1,7 @@
 //! `inspect`: all that is known of a container, as Docker's JSON.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use hull_monitor::LogForm;
 use hull_spec::container::{
@@ -215,7 +216,7 @@ pub fn inspect(engine: &Engine, name: &str, with_size: bool) -> Result<Inspect> 
         name: format!("/{}", record.name),
         id: record.id,
         created: record.created,
-        mounts: record.mounts,
+        mounts: mounts(record.host_config.tmpfs.keys(), record.mounts),
     })
 }
 
@@ -225,6 +226,16 @@ fn restarts(look: &Look) -> u64 {
     live.or(look.exit.as_ref().map(|exit| exit.restarts))
         .unwrap_or_default()
         .into()
+}
+
+/// The mounts as Docker shows them: those of `--tmpfs` are in the host config only.
+fn mounts<'a>(tmpfs: impl Iterator<Item = &'a String> + Clone, all: Vec<MountPoint>) -> Vec<MountPoint> {
+    let short = |m: &MountPoint| {
+        let mut places = tmpfs.clone();
+        m.kind == "tmpfs" && places.any(|place| Path::new(place) == Path::new(&m.destination))
+    };
+    let plain = |m: MountPoint| MountPoint { plan: None, ..m };
+    all.into_iter().filter(|m| !short(m)).map(plain).collect()
 }
 
 fn state(look: &Look) -> State {

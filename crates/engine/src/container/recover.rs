@@ -167,7 +167,7 @@ pub(crate) fn one(engine: &Engine, record: &Record) -> Result<bool> {
     let mut gone = None;
     if let Some(trash) = teardown(&remains, &exit)? {
         hull_monitor::purge(&trash)?;
-        crate::volume::remove_all_anonymous(engine, record)?;
+        crate::volume::release(engine, record, true)?;
         // The volumes have told of themselves.
         gone = Some(&[][..]);
     }

@@ -35,9 +35,7 @@ pub(crate) fn remove_of_pod(engine: &Engine, name: &str, request: &RemoveRequest
         hull_monitor::remove_files(&engine.container_dir(&record.id), &engine.names().join(&record.name))?;
         hull_monitor::remove_run(&engine.container_run(&record.id))?;
     }
-    if request.volumes || record.host_config.auto_remove {
-        volume::remove_all_anonymous(engine, &record)?;
-    }
+    volume::release(engine, &record, request.volumes || record.host_config.auto_remove)?;
     if removed {
         event::container(engine, &record, "destroy", &[]);
     }

@@ -154,6 +154,7 @@ fn plan(engine: &Engine, record: &Record, lock: std::fs::File, attach: Option<Un
     let network = describe::network(engine, record)?;
     describe::write_files(engine, record, &run)?;
     let (container, cgroups, cgroups_optional) = describe::container(engine, record, &run)?;
+    describe::ready_sources(record, &container)?;
     Ok(Launch {
         id: record.id.clone(),
         container,
@@ -173,6 +174,7 @@ fn plan(engine: &Engine, record: &Record, lock: std::fs::File, attach: Option<Un
         auto_remove: record.host_config.auto_remove,
         restarts: 0,
         resident: engine.resident_arguments(),
+        file_systems: describe::file_systems(engine, record)?,
         volumes: if record.host_config.auto_remove {
             volume::anonymous(engine, record)
         } else {

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use hull_runtime::container::{Rootfs, Source};
+use hull_runtime::container::Rootfs;
 use hull_runtime::mount::view::{self, View};
 use hull_spec::container::{IdMaps, IdRange, Record};
 use hull_store::tar::Entry;
@@ -83,16 +83,18 @@ impl Tree {
             // Owners on disk are those in the container.
             overlay.idmap = false;
         }
-        let mut mounts = match part {
-            Part::Rootfs => Vec::new(),
-            Part::Mounts => describe::volumes(engine, record)?,
+        let (mut mounts, file_systems) = match part {
+            Part::Rootfs => (Vec::new(), Vec::new()),
+            Part::Mounts => describe::lasting(engine, record)?,
         };
-        for mount in &mut mounts {
-            if let Source::Bind { idmap, .. } = &mut mount.source {
-                *idmap = false;
+        if record.id_maps.is_some() {
+            for mount in &mut mounts {
+                mount.idmap = None;
             }
         }
-        let view = view::stopped(&rootfs, record.host_config.readonly_rootfs, mounts)?;
+        // As at a start: what another container has mounted is seen here, too.
+        let opened = hull_monitor::volume::open(&file_systems, &engine.run)?;
+        let view = view::stopped(&rootfs, record.host_config.readonly_rootfs, mounts, opened.mounts)?;
         Ok(Self {
             view,
             _scratch: Some(scratch),

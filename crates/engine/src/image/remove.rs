@@ -40,13 +40,16 @@ pub(crate) fn users(engine: &Engine) -> Result<Vec<User>> {
             Err(Error::NoSuchContainer { .. }) => continue,
             Err(e) => return Err(e),
         };
-        let image: Digest = record.image_id;
-        out.push(User {
-            running: status::sight(engine, &id)?.live.is_some(),
-            container: id,
+        let running = status::sight(engine, &id)?.live.is_some();
+        let user = |image: Digest, layers: Vec<Digest>| User {
+            running,
+            container: id.clone(),
             image,
-            layers: record.layers,
-        });
+            layers,
+        };
+        let mounted = record.mounts.into_iter().filter_map(|m| m.plan?.image);
+        out.extend(mounted.map(|image| user(image.id, image.layers)));
+        out.push(user(record.image_id, record.layers));
     }
     Ok(out)
 }

@@ -6,19 +6,26 @@ use hull_sys::mount::{Attributes, Propagation};
 use oci_spec::runtime::Spec;
 
 use super::invalid;
-use crate::container::{Mount, Source};
+use crate::container::{IdMap, Mount, MountIdMap, Source};
 use crate::error::{Error, Result};
 
 /// What the options of a mount say.
-#[derive(Debug, Default, PartialEq)]
-struct Options {
-    set: Attributes,
-    clear: Attributes,
-    recursive_attributes: bool,
-    bind: Option<bool>,
-    propagation: Option<Propagation>,
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Attributes set.
+    pub set: Attributes,
+    /// Attributes cleared.
+    pub clear: Attributes,
+    /// Whether the attributes reach the mounts below.
+    pub recursive_attributes: bool,
+    /// Whether it is a bind, and whether with the mounts below its source.
+    pub bind: Option<bool>,
+    /// Its propagation.
+    pub propagation: Option<Propagation>,
+    /// Whether owners are mapped, and whether those of the mounts below are, too.
+    pub idmap: Option<bool>,
     /// For the file system itself.
-    data: Vec<(String, Option<String>)>,
+    pub data: Vec<(String, Option<String>)>,
 }
 
 /// Words that set or clear an attribute.
@@ -39,7 +46,11 @@ const ATTRIBUTES: [(&str, Attributes, bool); 13] = [
 ];
 
 impl Options {
-    fn read(words: &[String]) -> Result<Self> {
+    /// Reads words such as `ro`, `rbind` and `size=1m`.
+    ///
+    /// # Errors
+    /// A word that hull does not do.
+    pub fn read(words: &[String]) -> Result<Self> {
         let mut options = Self::default();
         for word in words {
             options.word(word)?;
@@ -65,7 +76,9 @@ impl Options {
             "unbindable" | "runbindable" => self.propagation = Some(Propagation::Unbindable),
             // What is so anyway, or concerns only who reads fstab.
             "" | "defaults" | "loud" | "noiversion" | "nofail" => {}
-            "remount" | "idmap" | "ridmap" | "iversion" | "tmpcopyup" => {
+            "idmap" => self.idmap = Some(false),
+            "ridmap" => self.idmap = Some(true),
+            "remount" | "iversion" | "tmpcopyup" => {
                 return Err(Error::Unsupported(format!("mount option `{word}` is not supported")));
             }
             _ => {
@@ -128,11 +141,6 @@ fn one(mount: &oci_spec::runtime::Mount, bundle: &Path, label: Option<&str>) -> 
     if target.is_empty() {
         return Err(invalid("a mount lacks its destination"));
     }
-    if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
-        return Err(Error::Unsupported(format!(
-            "`uidMappings` of the mount on `{target}` are not supported"
-        )));
-    }
     // Version 1.0 took relative destinations, from the root.
     let target = if target.starts_with('/') {
         target.to_owned()
@@ -140,6 +148,24 @@ fn one(mount: &oci_spec::runtime::Mount, bundle: &Path, label: Option<&str>) -> 
         format!("/{target}")
     };
     let mut options = Options::read(mount.options().as_deref().unwrap_or_default())?;
+    let maps = |maps: &Option<Vec<oci_spec::runtime::LinuxIdMapping>>| -> Vec<IdMap> {
+        let map = |map: &oci_spec::runtime::LinuxIdMapping| IdMap {
+            inside: map.container_id(),
+            outside: map.host_id(),
+            count: map.size(),
+        };
+        maps.iter().flatten().map(map).collect()
+    };
+    let idmap = MountIdMap {
+        uids: maps(mount.uid_mappings()),
+        gids: maps(mount.gid_mappings()),
+        recursive: options.idmap == Some(true),
+    };
+    if idmap.uids.is_empty() != idmap.gids.is_empty() || (options.idmap.is_some() && idmap.uids.is_empty()) {
+        return Err(invalid(format!(
+            "the mount on `{target}` needs both `uidMappings` and `gidMappings`"
+        )));
+    }
     let kind = mount.typ().as_deref().unwrap_or_default();
     let source = mount.source().clone().unwrap_or_default();
     let source = if kind == "bind" || options.bind.is_some() {
@@ -152,6 +178,7 @@ fn one(mount: &oci_spec::runtime::Mount, bundle: &Path, label: Option<&str>) -> 
             path: bind_source(&source, bundle, &target)?,
             recursive: options.bind.unwrap_or(false),
             idmap: false,
+            beneath: String::new(),
         }
     } else if kind == "cgroup" || kind == "cgroup2" {
         // Which it is is up to the host: configs say `cgroup` everywhere.
@@ -177,6 +204,7 @@ fn one(mount: &oci_spec::runtime::Mount, bundle: &Path, label: Option<&str>) -> 
         clear: options.clear,
         recursive_attributes: options.recursive_attributes,
         propagation: options.propagation,
+        idmap: Some(idmap).filter(|map| !map.uids.is_empty()),
     })
 }
 
@@ -258,6 +286,7 @@ mod tests {
                 ..Options::default()
             },
         );
-        assert!(read(&["idmap"]).is_err());
+        assert_eq!(read(&["ridmap"]).unwrap().idmap, Some(true));
+        assert!(read(&["remount"]).is_err());
     }
 }

@@ -124,8 +124,8 @@ fn configs_that_are_refused() {
         "`odd`",
     );
     check(
-        |c| c["mounts"][0]["uidMappings"] = json!([]),
-        "`uidMappings` of the mount",
+        |c| c["mounts"][0]["uidMappings"] = json!([{"containerID": 0, "hostID": 0, "size": 1}]),
+        "needs both `uidMappings` and `gidMappings`",
     );
     check(
         |c| c["linux"]["devices"] = json!([{"path": "x", "type": "c", "major": 1, "minor": 3}]),

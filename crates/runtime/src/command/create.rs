@@ -186,6 +186,7 @@ fn fill(
         let setup = Setup {
             cgroups: &plan,
             stdio,
+            prepared: Vec::new(),
             inside: &|| Ok(()),
             before_pivot: &|| init.mounted(),
             before_program: &|| init.wait_for_start(),

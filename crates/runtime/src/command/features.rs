@@ -44,7 +44,7 @@ pub(super) fn command(caller: &mut Caller<'_>, _: &Global, _: &Arguments) -> Out
             "apparmor": { "enabled": true },
             "selinux": { "enabled": true },
             "intelRdt": { "enabled": false },
-            "mountExtensions": { "idmap": { "enabled": false } },
+            "mountExtensions": { "idmap": { "enabled": true } },
         },
         "potentiallyUnsafeConfigAnnotations": [],
     });

@@ -17,7 +17,7 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
-use super::plan::{HostPath, MountOp};
+use super::plan::MountOp;
 use crate::container::{Device, DeviceKind, Overlay, Rootfs};
 use crate::error::{During, Error, Result};
 
@@ -43,31 +43,9 @@ pub(crate) struct Applied {
     pub(crate) root: OwnedFd,
 }
 
-/// Opens the host's files and folders as detached copies of their mounts, before anything changes. `foreign` are those
-/// that are not the host's, in order.
-pub(crate) fn open_sources(sources: &[HostPath], foreign: Vec<OwnedFd>) -> Result<Vec<OwnedFd>> {
-    let mut foreign = foreign.into_iter();
-    sources
-        .iter()
-        .map(|source| {
-            if source.foreign {
-                return foreign.next().ok_or(Error::InitDied);
-            }
-            let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-            if source.recursive {
-                flags |= OpenTreeFlags::AT_RECURSIVE;
-            }
-            open_tree(rustix::fs::CWD, &source.path, flags).map_err(|errno| Error::Path {
-                act: "mount the host's",
-                path: source.path.clone(),
-                errno,
-            })
-        })
-        .collect()
-}
-
 /// Cuts the mounts of this process's namespace off from the host's: nothing mounted from here on may reach the host; what
-/// the host mounts may still reach binds that ask for it. Comes after [`open_sources`].
+/// the host mounts may still reach binds that ask for it. Comes after
+/// [`super::open_sources`].
 ///
 /// The result tells whether the process was started in a chroot. Then the namespace's own root is another one than this
 /// process's, and [`leave_chroot`] must come before the pivot: else the host's tree would stay behind the container's
@@ -133,33 +111,9 @@ pub(crate) fn apply(
             } => {
                 tree.filesystem(kind, source, options, target, *set)?;
             }
-            MountOp::Bind {
-                source,
-                target,
-                set,
-                clear,
-                recursive_attributes,
-                propagation,
-            } => {
+            MountOp::Bind { source, .. } => {
                 let source = take(&mut sources, *source)?;
-                let private = Change {
-                    propagation: Some(*propagation),
-                    recursive: true,
-                    ..Change::default()
-                };
-                if *propagation != Propagation::Shared {
-                    set_attributes(&source, c"", &private).during(|| format!("set the propagation of `{target}`"))?;
-                }
-                if *set != Attributes::default() || *clear != Attributes::default() {
-                    let change = Change {
-                        set: *set,
-                        clear: *clear,
-                        recursive: *recursive_attributes,
-                        ..Change::default()
-                    };
-                    set_attributes(&source, c"", &change).during(|| format!("set the options of `{target}`"))?;
-                }
-                tree.bind(&source, target)?;
+                tree.place_bind(op, source)?;
             }
             MountOp::Node(device) => tree.node(device)?,
             MountOp::BindNode { source, target } => tree.bind(&take(&mut sources, *source)?, target)?,
@@ -314,12 +268,14 @@ pub(super) fn layers_folder(overlay: &Overlay) -> &Path {
         .unwrap_or(Path::new("/"))
 }
 
+/// A path as an option of overlay's.
+pub(super) fn escape(path: &Path) -> String {
+    let text = path.display().to_string();
+    text.replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,")
+}
+
 /// The options of an overlay as `mount(2)` takes them, with overlay's escapes.
 fn overlay_options(overlay: &Overlay) -> String {
-    let escape = |path: &Path| {
-        let text = path.display().to_string();
-        text.replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,")
-    };
     let folder = layers_folder(overlay);
     let lower = overlay
         .lower
@@ -343,8 +299,8 @@ fn overlay_options(overlay: &Overlay) -> String {
 }
 
 /// A container's file tree while it is made.
-struct Tree {
-    root: OwnedFd,
+pub(super) struct Tree {
+    pub(super) root: OwnedFd,
     /// A read-only empty file system for masked folders, once the first is masked.
     mask: Option<OwnedFd>,
 }
@@ -379,6 +335,43 @@ impl Tree {
         let place = self.folder(target, strict)?;
         attach(&mount, place.as_fd()).during(context)?;
         Ok(mount)
+    }
+
+    /// Mounts a source with the options of a [`MountOp::Bind`].
+    fn place_bind(&self, op: &MountOp, mut source: OwnedFd) -> Result<()> {
+        let MountOp::Bind {
+            target,
+            set,
+            clear,
+            recursive_attributes,
+            propagation,
+            beneath,
+            ..
+        } = op
+        else {
+            return Err(Error::Invalid("a bind was expected in the plan of mounts".to_owned()));
+        };
+        if !beneath.is_empty() {
+            source = self.part(source, beneath, target)?;
+        }
+        let private = Change {
+            propagation: Some(*propagation),
+            recursive: true,
+            ..Change::default()
+        };
+        if *propagation != Propagation::Shared {
+            set_attributes(&source, c"", &private).during(|| format!("set the propagation of `{target}`"))?;
+        }
+        if *set != Attributes::default() || *clear != Attributes::default() {
+            let change = Change {
+                set: *set,
+                clear: *clear,
+                recursive: *recursive_attributes,
+                ..Change::default()
+            };
+            set_attributes(&source, c"", &change).during(|| format!("set the options of `{target}`"))?;
+        }
+        self.bind(&source, target)
     }
 
     fn bind(&self, source: &OwnedFd, target: &str) -> Result<()> {

@@ -24,7 +24,8 @@ use rustix::net::{
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use super::apply;
-use super::plan::HostPath;
+use super::plan::{HostSource, Showing};
+use super::sources::{Made, open_sources};
 use crate::container::{Container, IdMap, Namespaces, Overlay, Rootfs, Source, namespace_flag};
 use crate::error::{During, Error, Result};
 
@@ -37,15 +38,19 @@ pub(crate) fn needed(container: &Container) -> bool {
 }
 
 /// Makes the root and opens the sources of `container`, whose user namespace is `user`, and sends them to its init.
-pub(crate) fn give(container: &Container, user: BorrowedFd<'_>, sync: BorrowedFd<'_>) -> Result<()> {
+pub(crate) fn give(container: &Container, made: Made, user: BorrowedFd<'_>, sync: BorrowedFd<'_>) -> Result<()> {
     let Rootfs::Overlay(overlay) = &container.rootfs else {
         return Ok(());
     };
-    let (_, paths) = super::plan(container);
+    let (_, wanted) = super::plan(container);
     let mut mounts = vec![root(container, overlay, user)?];
-    for (mount, path) in apply::open_sources(&paths, Vec::new())?.into_iter().zip(&paths) {
-        if path.idmap {
-            map(&mount, &path.path, user, path.recursive)?;
+    for (mount, source) in open_sources(&wanted, made)?.into_iter().zip(&wanted) {
+        if source.idmap {
+            let (path, recursive) = match &source.what {
+                Showing::Path { path, recursive, .. } => (path.as_path(), *recursive),
+                _ => (Path::new("a volume"), false),
+            };
+            map(&mount, path, user, recursive)?;
         }
         mounts.push(mount);
     }
@@ -56,7 +61,7 @@ pub(crate) fn give(container: &Container, user: BorrowedFd<'_>, sync: BorrowedFd
 }
 
 /// Receives what [`give`] sends: the root, and as many sources as `paths`. Comes after the ID maps are written.
-pub(crate) fn take(sync: BorrowedFd<'_>, paths: &[HostPath]) -> Result<(OwnedFd, Vec<OwnedFd>)> {
+pub(crate) fn take(sync: BorrowedFd<'_>, paths: &[HostSource]) -> Result<(OwnedFd, Vec<OwnedFd>)> {
     let mut mounts = Vec::with_capacity(paths.len() + 1);
     while mounts.len() < paths.len() + 1 {
         receive(sync, &mut mounts)?;
@@ -109,7 +114,7 @@ fn neighbour(pid: i32, start_ticks: u64, path: &str) -> Result<OwnedFd> {
 }
 
 /// Has a child process, with new `namespaces`, make a mount.
-fn helped(namespaces: u64, make: impl FnOnce() -> Result<OwnedFd>) -> Result<OwnedFd> {
+pub(super) fn helped(namespaces: u64, make: impl FnOnce() -> Result<OwnedFd>) -> Result<OwnedFd> {
     let act = || "make a socket pair".to_owned();
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).during(act)?;

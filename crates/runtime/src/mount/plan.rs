@@ -1,8 +1,10 @@
 //! What is mounted, in order, as data. Nothing here touches the host.
 
+use std::path::PathBuf;
+
 use hull_sys::mount::{Attributes, Propagation};
 
-use crate::container::{Container, Device, Mount, Rootfs, Source};
+use crate::container::{Container, Device, Mount, MountIdMap, Rootfs, Source};
 
 /// One step of making a container's file tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub enum MountOp {
         recursive_attributes: bool,
         /// Its propagation.
         propagation: Propagation,
+        /// A path in it that is mounted in its place; empty for its root. Only of what was not opened at such a path.
+        beneath: String,
     },
     /// Make a device node.
     Node(Device),
@@ -68,17 +72,52 @@ pub enum MountOp {
     ReadOnlyRoot,
 }
 
-/// A file or folder of the host to be opened before anything is mounted.
+/// What a bind shows: opened before anything is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostPath {
-    /// Its path.
-    pub path: std::path::PathBuf,
-    /// Whether mounts below it come along.
-    pub recursive: bool,
+pub struct HostSource {
+    /// What it is.
+    pub what: Showing,
     /// Whether its owners are mapped as in the container's new user namespace.
     pub idmap: bool,
-    /// Whether it is in the file tree of another process: then the creator has opened it.
-    pub foreign: bool,
+    /// Which of the maps of [`idmaps`] its owners have, and whether also those of the mounts below.
+    pub map: Option<(usize, bool)>,
+}
+
+/// A kind of source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Showing {
+    /// A file or folder of the host.
+    Path {
+        /// Its path.
+        path: PathBuf,
+        /// Whether mounts below it come along.
+        recursive: bool,
+        /// A path below `path` that is meant, on which nothing leads out of it; empty for `path` itself.
+        beneath: String,
+    },
+    /// Layers of an image, topmost first.
+    Layers {
+        /// Their folders.
+        lower: Vec<PathBuf>,
+        /// Whether overlay's marks are `user.*` attributes.
+        user_xattr: bool,
+    },
+    /// The creator's mount of this number.
+    Prepared(usize),
+    /// A path in the file tree of another process, which the creator has opened.
+    Foreign(PathBuf),
+}
+
+/// The distinct maps of owners that mounts have, in the order of their first use.
+#[must_use]
+pub fn idmaps(container: &Container) -> Vec<MountIdMap> {
+    let mut out: Vec<MountIdMap> = Vec::new();
+    for map in container.mounts.iter().filter_map(|m| m.idmap.as_ref()) {
+        if !out.contains(map) {
+            out.push(map.clone());
+        }
+    }
+    out
 }
 
 /// The links that every `/dev` has (OCI runtime spec, config-linux.md, "Dev symbolic links"; Docker adds `core`).
@@ -93,11 +132,12 @@ const DEV_LINKS: [(&str, &str); 6] = [
 
 /// The whole plan, and the host's paths that it refers to by number.
 #[must_use]
-pub fn plan(container: &Container) -> (Vec<MountOp>, Vec<HostPath>) {
+pub fn plan(container: &Container) -> (Vec<MountOp>, Vec<HostSource>) {
     let mut ops = vec![MountOp::Root(container.rootfs.clone())];
     let mut sources = Vec::new();
+    let maps = idmaps(container);
     for mount in container.mounts.iter().filter(|m| m.source != Source::Cgroup) {
-        ops.push(one(mount, &mut sources));
+        ops.push(one(mount, &maps, &mut sources));
     }
     let own_dev = container
         .mounts
@@ -110,11 +150,14 @@ pub fn plan(container: &Container) -> (Vec<MountOp>, Vec<HostPath>) {
     }
     for device in &container.devices {
         if container.bind_devices {
-            sources.push(HostPath {
-                path: device.host_path.clone(),
-                recursive: false,
+            sources.push(HostSource {
+                what: Showing::Path {
+                    path: device.host_path.clone(),
+                    recursive: false,
+                    beneath: String::new(),
+                },
                 idmap: false,
-                foreign: false,
+                map: None,
             });
             ops.push(MountOp::BindNode {
                 source: sources.len() - 1,
@@ -128,7 +171,7 @@ pub fn plan(container: &Container) -> (Vec<MountOp>, Vec<HostPath>) {
     ops.extend(container.masked_paths.iter().cloned().map(MountOp::Mask));
     // Last, because init must wait for its cgroups and may make everything else before.
     for mount in container.mounts.iter().filter(|m| m.source == Source::Cgroup) {
-        ops.push(one(mount, &mut sources));
+        ops.push(one(mount, &maps, &mut sources));
     }
     if container.readonly_rootfs {
         ops.push(MountOp::ReadOnlyRoot);
@@ -136,8 +179,25 @@ pub fn plan(container: &Container) -> (Vec<MountOp>, Vec<HostPath>) {
     (ops, sources)
 }
 
-fn one(mount: &Mount, sources: &mut Vec<HostPath>) -> MountOp {
+fn one(mount: &Mount, maps: &[MountIdMap], sources: &mut Vec<HostSource>) -> MountOp {
     let target = mount.target.clone();
+    let mut bind = |what: Showing, idmap: bool, beneath: &str| {
+        let map = mount.idmap.as_ref();
+        sources.push(HostSource {
+            what,
+            idmap,
+            map: map.and_then(|map| Some((maps.iter().position(|m| m == map)?, map.recursive))),
+        });
+        MountOp::Bind {
+            source: sources.len() - 1,
+            target: mount.target.clone(),
+            set: mount.set,
+            clear: mount.clear,
+            recursive_attributes: mount.recursive_attributes,
+            propagation: mount.propagation.unwrap_or(Propagation::Private),
+            beneath: beneath.to_owned(),
+        }
+    };
     match &mount.source {
         Source::Filesystem {
             kind, source, options, ..
@@ -148,35 +208,32 @@ fn one(mount: &Mount, sources: &mut Vec<HostPath>) -> MountOp {
             target,
             set: mount.set,
         },
-        Source::Bind { path, recursive, idmap } => {
-            sources.push(HostPath {
+        Source::Bind {
+            path,
+            recursive,
+            idmap,
+            beneath,
+        } => {
+            let path = Showing::Path {
                 path: path.clone(),
                 recursive: *recursive,
-                idmap: *idmap,
-                foreign: false,
-            });
-            bind(mount, sources.len() - 1)
+                beneath: beneath.clone(),
+            };
+            bind(path, *idmap, "")
         }
-        Source::Neighbour { path, .. } => {
-            sources.push(HostPath {
-                path: path.into(),
-                recursive: false,
-                idmap: false,
-                foreign: true,
-            });
-            bind(mount, sources.len() - 1)
+        Source::Neighbour { path, .. } => bind(Showing::Foreign(path.into()), false, ""),
+        Source::Prepared { number, beneath, idmap } => bind(Showing::Prepared(*number), *idmap, beneath),
+        Source::Layers {
+            lower,
+            user_xattr,
+            beneath,
+        } => {
+            let layers = Showing::Layers {
+                lower: lower.clone(),
+                user_xattr: *user_xattr,
+            };
+            bind(layers, false, beneath)
         }
         Source::Cgroup => MountOp::Cgroup { target, set: mount.set },
-    }
-}
-
-fn bind(mount: &Mount, source: usize) -> MountOp {
-    MountOp::Bind {
-        source,
-        target: mount.target.clone(),
-        set: mount.set,
-        clear: mount.clear,
-        recursive_attributes: mount.recursive_attributes,
-        propagation: mount.propagation.unwrap_or(Propagation::Private),
     }
 }

@@ -14,8 +14,10 @@ use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
-use super::apply::{apply, attach, attach_at, open_in, open_sources};
-use super::plan::plan;
+use super::apply::{apply, attach, attach_at, open_in};
+use super::idmap;
+use super::plan::{idmaps, plan};
+use super::sources::{Made, open_sources};
 use crate::container::{Container, Mount, Rootfs, namespace_flag};
 use crate::error::{During, Error, Result};
 
@@ -38,11 +40,12 @@ impl View {
     }
 }
 
-/// The tree of a container that does not run and is kept from being started meanwhile.
+/// The tree of a container that does not run and is kept from being started meanwhile. `prepared` are the mounts for
+/// [`crate::container::Source::Prepared`].
 ///
 /// # Errors
 /// What cannot be mounted.
-pub fn stopped(rootfs: &Rootfs, readonly: bool, mounts: Vec<Mount>) -> Result<View> {
+pub fn stopped(rootfs: &Rootfs, readonly: bool, mounts: Vec<Mount>, prepared: Vec<OwnedFd>) -> Result<View> {
     let container = Container {
         rootfs: rootfs.clone(),
         readonly_rootfs: readonly,
@@ -50,7 +53,12 @@ pub fn stopped(rootfs: &Rootfs, readonly: bool, mounts: Vec<Mount>) -> Result<Vi
         ..Container::default()
     };
     let (ops, sources) = plan(&container);
-    let sources = open_sources(&sources, Vec::new())?;
+    let made = Made {
+        prepared,
+        foreign: Vec::new(),
+        idmaps: idmap::namespaces(&idmaps(&container))?,
+    };
+    let sources = open_sources(&sources, made)?;
     private(move || {
         let sources = sources.into_iter().map(Some).collect();
         let applied = apply(&ops, None, sources, &mut || Ok(Vec::new()))?;

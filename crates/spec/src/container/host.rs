@@ -245,6 +245,16 @@ pub struct Mount {
     /// Options of a tmpfs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tmpfs_options: Option<TmpfsOptions>,
+    /// Options of an image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_options: Option<ImageOptions>,
+    /// Whose files on disk appear as whose: empty for the source's owner as the container's user, or Podman's
+    /// `uids=DISK-SEEN-COUNT#..;gids=..`. Docker has no such wish.
+    #[serde(rename = "IDMap", skip_serializing_if = "Option::is_none")]
+    pub id_map: Option<String>,
+    /// Give the source to the container's user: Podman's `U`. Docker has no such wish.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub chown: bool,
 }
 
 /// Options of a bind mount.
@@ -283,7 +293,28 @@ pub struct VolumeOptions {
     pub subpath: String,
     /// Driver of a volume made for this.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub driver_config: Option<serde_json::Value>,
+    pub driver_config: Option<DriverConfig>,
+}
+
+/// A volume's driver.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct DriverConfig {
+    /// Its name; empty for `local`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Its options.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_default")]
+    pub options: BTreeMap<String, String>,
+}
+
+/// Options of an image mount.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ImageOptions {
+    /// A folder or file of the image instead of its root.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub subpath: String,
 }
 
 /// Options of a tmpfs mount.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::host::is_zero_u32;
-use super::{Config, EndpointSettings, HostConfig, NetworkingConfig};
+use super::{Config, EndpointSettings, HostConfig, MountPoint, NetworkingConfig};
 use crate::Digest;
 
 /// `containers/ID/config.json`: what the container is. Written when it is created; replaced whole when it is renamed or
@@ -72,32 +72,6 @@ impl IdRange {
             range.outside.checked_add(offset)
         })
     }
-}
-
-/// A mount as `inspect` shows it and as it is made.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct MountPoint {
-    /// `bind`, `volume` or `tmpfs`.
-    #[serde(rename = "Type")]
-    pub kind: String,
-    /// Volume name.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub name: String,
-    /// Host path; empty for a tmpfs.
-    pub source: String,
-    /// Path in the container.
-    pub destination: String,
-    /// Volume driver.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub driver: String,
-    /// The options as given.
-    pub mode: String,
-    /// Whether it can be written.
-    #[serde(rename = "RW")]
-    pub rw: bool,
-    /// Propagation of a bind.
-    pub propagation: String,
 }
 
 /// `/run/hull/containers/ID/state.json`: a container that was started. True only while its monitor holds the lock.

@@ -182,12 +182,14 @@ fn bind(mount: &cdi::Mount) -> Result<Mount> {
             path: PathBuf::from(&mount.host_path),
             recursive: false,
             idmap: false,
+            beneath: String::new(),
         },
         target: mount.container_path.clone(),
         set: Attributes::default(),
         clear: Attributes::default(),
         recursive_attributes: false,
         propagation: None,
+        idmap: None,
     };
     for option in &mount.options {
         let set = match option.as_str() {

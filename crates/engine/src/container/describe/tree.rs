@@ -7,6 +7,7 @@ use hull_spec::container::{HostConfig, IdRange, MountPoint, Record};
 use hull_store::{Access, snapshot};
 use hull_sys::mount::{Attributes, Propagation};
 
+use super::volume;
 use crate::container::mapped;
 use crate::{Engine, Error, Result};
 
@@ -84,8 +85,19 @@ pub(in crate::container) fn rootfs(engine: &Engine, record: &Record) -> Result<R
 
 const NOSUID_NOEXEC_NODEV: Attributes = Attributes::NOSUID.with(Attributes::NOEXEC).with(Attributes::NODEV);
 
+/// What the mounts depend on besides the record.
+pub(super) struct Surroundings<'a> {
+    /// `RUN/containers/ID`.
+    pub(super) run: &'a Path,
+    pub(super) namespaces: &'a Namespaces,
+    /// Where `/dev/shm` is from, if it is another container's.
+    pub(super) shm: Option<Source>,
+}
+
 /// All mounts in order.
-pub(super) fn mounts(record: &Record, run: &Path, rootless: bool, shm: Option<Source>) -> Result<Vec<Mount>> {
+pub(super) fn mounts(engine: &Engine, record: &Record, around: Surroundings<'_>) -> Result<Vec<Mount>> {
+    let Surroundings { run, namespaces, shm } = around;
+    let rootless = engine.rootless;
     let host = &record.host_config;
     let own = |target: &str| record.mounts.iter().any(|m| m.destination == target);
     let mut out = Vec::with_capacity(12 + record.mounts.len());
@@ -165,9 +177,7 @@ pub(super) fn mounts(record: &Record, run: &Path, rootless: bool, shm: Option<So
             false,
         ));
     }
-    for point in &record.mounts {
-        out.push(one(point, record, rootless)?);
-    }
+    out.extend(volume::mounts(engine, record, namespaces)?);
     Ok(out)
 }
 
@@ -186,89 +196,29 @@ fn filesystem(kind: &str, target: &str, set: Attributes, options: &[(&str, &str)
         clear: Attributes::default(),
         recursive_attributes: false,
         propagation: None,
+        idmap: None,
     }
 }
 
-fn bind(path: &Path, target: &str, set: Attributes, recursive: bool) -> Mount {
+pub(super) fn bind(path: &Path, target: &str, set: Attributes, recursive: bool) -> Mount {
     Mount {
         source: Source::Bind {
             path: path.to_owned(),
             recursive,
             idmap: false,
+            beneath: String::new(),
         },
         recursive_attributes: recursive,
         ..filesystem("bind", target, set, &[])
     }
 }
 
-/// The mounts that outlive a run of the container: its volumes and binds.
-pub(in crate::container) fn volumes(engine: &Engine, record: &Record) -> Result<Vec<Mount>> {
-    let points = record.mounts.iter().filter(|point| point.kind != "tmpfs");
-    points.map(|point| one(point, record, engine.rootless)).collect()
-}
-
-fn one(point: &MountPoint, record: &Record, rootless: bool) -> Result<Mount> {
-    let shifted = record.id_maps.is_some() && !rootless;
-    let read_only = if point.rw {
-        Attributes::default()
-    } else {
-        Attributes::RDONLY
-    };
-    if point.kind == "tmpfs" {
-        return tmpfs(point, read_only);
-    }
-    let asked = record
-        .host_config
-        .mounts
-        .iter()
-        .find(|m| Path::new(&m.target) == Path::new(&point.destination));
-    let options = asked.and_then(|m| m.bind_options.clone()).unwrap_or_default();
-    let recursive = !options.non_recursive && !matches!(point.propagation.as_str(), "private" | "slave" | "shared");
-    let mut path = std::path::PathBuf::from(&point.source);
-    if let Some(subpath) = asked
-        .and_then(|m| m.volume_options.as_ref())
-        .map(|o| &o.subpath)
-        .filter(|s| !s.is_empty())
-    {
-        path = inside(&path, subpath)?;
-    }
-    let mut mount = bind(&path, &point.destination, read_only, recursive);
-    if let (Source::Bind { idmap, .. }, true) = (&mut mount.source, point.kind == "volume" && shifted) {
-        // The files of a volume belong to the same users in every container, whatever these are on the host.
-        *idmap = true;
-    }
-    // Read-only means all of it, unless told otherwise (what Docker 25 and later do).
-    mount.recursive_attributes = recursive && !options.read_only_non_recursive;
-    mount.propagation = match point.propagation.as_str() {
-        "shared" | "rshared" => Some(Propagation::Shared),
-        "slave" | "rslave" => Some(Propagation::Slave),
-        _ => None,
-    };
-    Ok(mount)
-}
-
-/// A folder of a volume, which a container may have filled with links that lead out of it.
-fn inside(volume: &Path, subpath: &str) -> Result<std::path::PathBuf> {
-    let bad = |why: String| Error::Invalid(format!("cannot access path {subpath} of the volume: {why}"));
-    if Path::new(subpath)
-        .components()
-        .any(|c| !matches!(c, std::path::Component::Normal(_)))
-    {
-        return Err(bad("it must be a relative path without `..`".to_owned()));
-    }
-    let root = std::fs::File::open(volume).map_err(|e| bad(e.to_string()))?;
-    let resolve = rustix::fs::ResolveFlags::BENEATH | rustix::fs::ResolveFlags::NO_SYMLINKS;
-    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
-    rustix::fs::openat2(&root, subpath, flags, rustix::fs::Mode::empty(), resolve)
-        .map_err(|e| bad(hull_runtime::describe(e)))?;
-    Ok(volume.join(subpath))
-}
-
 /// Options of `--tmpfs` as mount attributes and options of the file system.
-fn tmpfs(point: &MountPoint, read_only: Attributes) -> Result<Mount> {
+pub(super) fn tmpfs(point: &MountPoint, read_only: Attributes) -> Result<Mount> {
+    let words = point.plan.as_ref().map_or("", |plan| plan.tmpfs.as_str());
     let mut set = NOSUID_NOEXEC_NODEV.with(read_only);
     let mut options: Vec<(String, String)> = vec![("mode".to_owned(), "1777".to_owned())];
-    for word in point.mode.split(',').filter(|w| !w.is_empty()) {
+    for word in words.split(',').filter(|w| !w.is_empty()) {
         match word {
             "rw" => set = set.without(Attributes::RDONLY),
             "ro" => set = set.with(Attributes::RDONLY),
