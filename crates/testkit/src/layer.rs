@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
-use tar::{EntryType, Header};
+pub use tar::{EntryType, Header};
 
 /// How a layer's bytes are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

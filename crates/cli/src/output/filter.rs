@@ -11,6 +11,9 @@ pub(crate) const FLAG: Flag = Flag::list("filter")
     .checked(check)
     .help("Filter output based on conditions provided");
 
+/// The flag of commands whose `-f` is another one.
+pub(crate) const LONG_FLAG: Flag = Flag { short: None, ..FLAG };
+
 fn check(text: &str) -> Result<(), String> {
     match text.split_once('=') {
         Some(_) => Ok(()),

@@ -29,6 +29,7 @@ mod stdio;
 mod supervise;
 mod terminal;
 mod transcript;
+mod volume;
 
 use hull_testkit::{Host, Image, require_root};
 

@@ -59,8 +59,8 @@ pub(crate) fn copy_up(engine: &Engine, layers: &[Digest], path: &str, to: &Targe
     };
     let to = match open_beneath(&root, beneath) {
         Ok(to) => to,
-        // There is nothing to copy to: the start tells.
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        // There is nothing to copy to, or it leads out of the volume: the start tells.
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP) => return Ok(()),
         Err(errno) => return Err(at(errno.into())),
     };
     // One copy at a time; who waits finds the volume filled.

@@ -97,16 +97,13 @@ pub(crate) fn beneath(folder: &impl AsFd, path: &str) -> rustix::io::Result<Owne
     Err(Errno::AGAIN)
 }
 
-/// What is said of a path that cannot be opened beneath its folder.
+/// What is said of a path that cannot be opened beneath its folder, in Docker's words where it has some.
 pub(crate) fn outside(path: &Path, errno: Errno) -> Error {
+    let path = path.display();
     match errno {
-        Errno::XDEV => Error::Invalid(format!(
-            "cannot access path {}: it leads out of the mount",
-            path.display()
-        )),
-        errno => Error::Path {
-            act: "access path",
-            path: path.to_owned(),
+        Errno::XDEV => Error::Invalid(format!("cannot access path {path}: it leads out of the mount")),
+        errno => Error::System {
+            act: format!("access path {path}: lstat {path}"),
             errno,
         },
     }

@@ -16,7 +16,7 @@ pub(in crate::command) const COMMAND: Command = Command {
         Flag::switch("all")
             .short('a')
             .help("Remove all unused volumes, not just anonymous ones"),
-        filter::FLAG,
+        filter::LONG_FLAG,
         Flag::switch("force").short('f').help("Do not prompt for confirmation"),
     ],
     count: Count::AtMost(0),
