@@ -30,7 +30,7 @@ pub use prune::{PruneRequest, Pruned, prune};
 pub use remove::remove;
 
 pub(crate) use about::{check_name, folder, is_volume};
-pub(crate) use claim::{Claims, anonymous, release};
+pub(crate) use claim::{Claims, anonymous, release, used};
 pub(crate) use copy::{Target, copy_image, copy_up, image_file};
 pub(crate) use create::sweep;
 pub(crate) use owner::{give, relabel};

@@ -21,6 +21,7 @@ use hull_spec::event::Event;
 use rustix::fs::{FlockOperation, flock};
 
 pub use subject::Subject;
+pub(crate) use subject::volume_destroyed;
 
 /// Bytes after which a file is put away.
 pub const FILE_MAX: u64 = 8 << 20;

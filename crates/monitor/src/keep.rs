@@ -38,6 +38,9 @@ pub struct Keep {
     pub auto_remove: bool,
     /// Folders of volumes that are removed with it.
     pub volumes: Vec<PathBuf>,
+    /// Folders of all volumes that it uses.
+    #[serde(default)]
+    pub uses: Vec<PathBuf>,
     /// When its process started: RFC 3339 with nanoseconds, UTC.
     pub started_at: String,
     /// How often it was started again since somebody started it.

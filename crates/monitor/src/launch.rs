@@ -39,6 +39,8 @@ pub struct Launch {
     pub auto_remove: bool,
     /// Folders of volumes that are removed with it, unless another container has taken them over.
     pub volumes: Vec<PathBuf>,
+    /// Folders of all volumes that it uses.
+    pub uses: Vec<PathBuf>,
     /// File systems of volumes, in the order in which the container's mounts refer to them.
     pub file_systems: Vec<VolumeMount>,
     /// How often it was started again since somebody started it.

@@ -154,6 +154,7 @@ impl Ward {
                 stdin_once: launch.stdin_once,
                 auto_remove: launch.auto_remove,
                 volumes: launch.volumes,
+                uses: launch.uses,
                 subject: Some(launch.subject),
                 started_at: begun.started_at,
                 restarts: launch.restarts,
@@ -184,19 +185,11 @@ impl Ward {
         let released = self.keep.release();
         let cleaned = teardown(&self.keep.remains(), exit);
         let removed = matches!(cleaned, Ok(Some(_)));
-        // Those that another container has taken over meanwhile stay.
-        let run_root = run_root(&self.keep.run);
-        let mut volumes = Ok(());
-        self.keep.volumes.retain(|folder| {
-            let gone = if removed {
-                volume::discard(folder, run_root)
-            } else {
-                Ok(false)
-            };
-            let told = matches!(gone, Ok(true));
-            volumes = std::mem::replace(&mut volumes, Ok(())).and(gone.map(drop));
-            told
-        });
+        let keep = &mut self.keep;
+        let volumes = match removed {
+            true => volume::release(&keep.id, &keep.uses, &mut keep.volumes, run_root(&keep.run)),
+            false => Ok(()),
+        };
         self.keep.tell_end(exit, removed);
         dismiss(self.relay.clients, exit);
         // Nobody need wait for this: the container is gone already.
@@ -321,6 +314,13 @@ pub(crate) fn undo(launch: &Launch, failed: Box<Failed>) {
     };
     if let Ok(Some(trash)) = teardown(&remains, &exit) {
         let _ = purge(&trash);
-        event::append(event::data_root(&launch.places.data), &launch.subject.event("destroy"));
+        let (data, run) = (event::data_root(&launch.places.data), run_root(&launch.places.run));
+        let mut gone = launch.volumes.clone();
+        // One that resists is left for `volume prune`.
+        let _ = volume::release(&launch.id, &launch.uses, &mut gone, run);
+        for name in gone.iter().filter_map(|folder| folder.file_name()) {
+            event::append(data, &event::volume_destroyed(&name.to_string_lossy()));
+        }
+        event::append(data, &launch.subject.event("destroy"));
     }
 }

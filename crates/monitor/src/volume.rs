@@ -142,6 +142,26 @@ pub fn discard(folder: &Path, run: &Path) -> Result<bool> {
     }
 }
 
+/// Gives up the volumes of container `id`, which is gone: it is no user any more of those in `uses`, and those in `own`
+/// are removed unless others use them. What stays in `own` has been removed.
+///
+/// # Errors
+/// The first that cannot be removed. The others are, all the same.
+pub fn release(id: &str, uses: &[PathBuf], own: &mut Vec<PathBuf>, run: &Path) -> Result<()> {
+    for folder in uses {
+        // A leftover would mean nothing.
+        let _ = fs::remove_file(folder.join("users").join(id));
+    }
+    let mut done = Ok(());
+    own.retain(|folder| {
+        let gone = discard(folder, run);
+        let removed = matches!(gone, Ok(true));
+        done = std::mem::replace(&mut done, Ok(())).and(gone.map(drop));
+        removed
+    });
+    done
+}
+
 /// Whether anything is mounted on the folder or below it.
 fn is_mounted_on(folder: &Path) -> bool {
     let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else {

@@ -2,8 +2,8 @@
 
 use super::{
     Command, attach, boot, commit, cp, create, diff, events, exec, export, generator, images, info, inspect, kill,
-    logs, pause, pod, port, ps, pull, rename, restart, rm, rmi, run, start, stats, stop, top, update, version,
-    volume, wait,
+    logs, pause, pod, port, ps, pull, rename, restart, rm, rmi, run, start, stats, stop, top, update, version, volume,
+    wait,
 };
 
 /// All commands that work, in the order of help.

@@ -174,6 +174,7 @@ fn plan(engine: &Engine, record: &Record, lock: std::fs::File, attach: Option<Un
         auto_remove: record.host_config.auto_remove,
         restarts: 0,
         resident: engine.resident_arguments(),
+        uses: volume::used(engine, record),
         file_systems: describe::file_systems(engine, record)?,
         volumes: if record.host_config.auto_remove {
             volume::anonymous(engine, record)

@@ -107,23 +107,23 @@ pub(crate) fn anonymous(engine: &Engine, record: &Record) -> Vec<PathBuf> {
         .collect()
 }
 
+/// The folders of all volumes that a container uses.
+pub(crate) fn used(engine: &Engine, record: &Record) -> Vec<PathBuf> {
+    volumes(record).map(|m| folder(engine, &m.name)).collect()
+}
+
 /// Gives up the volumes of a container that is gone; with `remove` its anonymous ones go, unless others use them.
 ///
 /// # Errors
 /// If one cannot be removed. The others are, all the same.
 pub(crate) fn release(engine: &Engine, record: &Record, remove: bool) -> Result<()> {
-    let mut done = Ok(());
-    for mount in volumes(record) {
-        let folder = folder(engine, &mount.name);
-        // A leftover would mean nothing: the container is gone.
-        let _ = fs::remove_file(folder.join("users").join(&record.id));
-        if remove && is_anonymous(mount) {
-            let gone = discard(&folder, &engine.run);
-            if matches!(gone, Ok(true)) {
-                event::volume(engine, "destroy", &mount.name);
-            }
-            done = done.and(gone.map(drop));
-        }
+    let mut gone = match remove {
+        true => anonymous(engine, record),
+        false => Vec::new(),
+    };
+    let done = hull_monitor::volume::release(&record.id, &used(engine, record), &mut gone, &engine.run);
+    for name in gone.iter().filter_map(|folder| folder.file_name()) {
+        event::volume(engine, "destroy", &name.to_string_lossy());
     }
     Ok(done?)
 }

@@ -113,11 +113,7 @@ impl Subject {
                 .with("execDuration", seconds(exit).to_string()),
         );
         if let Some(volumes) = removed {
-            events.extend(
-                volumes
-                    .iter()
-                    .map(|name| Event::new(Kind::Volume, "destroy", name, now()).with("driver", "local")),
-            );
+            events.extend(volumes.iter().map(|name| volume_destroyed(name)));
             events.push(self.event("destroy"));
         }
         append_all(data_root, &events);
@@ -135,6 +131,11 @@ impl Subject {
             .with("container", &self.id)
             .with("driver", &volume.driver)
     }
+}
+
+/// Tells that a volume is gone.
+pub(crate) fn volume_destroyed(name: &str) -> Event {
+    Event::new(Kind::Volume, "destroy", name, now()).with("driver", "local")
 }
 
 /// Whole seconds that it ran.
