@@ -138,7 +138,7 @@ const SHARED: [Flag; 102] = [
     Flag::list("mount")
         .named("mount")
         .checked(mount::check)
-        .help("Mount a folder, a volume or a tmpfs, as type=bind,source=..,target=.."),
+        .help("Mount a folder, a volume, a tmpfs or an image, as type=bind,source=..,target=.."),
     Flag::string("name").help("Name of the container"),
     Flag::list("net").named("network").checked(network::check_mode).hidden(),
     Flag::list("net-alias").refused(NO_USER_NETWORKS),
@@ -200,7 +200,7 @@ const VOLUMES: [Flag; 4] = [
     Flag::list("volume")
         .short('v')
         .help("Mount a folder or a volume, [SOURCE:]TARGET[:OPTIONS]"),
-    Flag::string("volume-driver").help("Driver of its volumes; only local for now"),
+    Flag::string("volume-driver").help("Driver of its volumes; local is the only one"),
     Flag::list("volumes-from").help("Mount the volumes of another container, NAME[:ro]"),
     Flag::string("workdir").short('w').help("Working directory"),
 ];

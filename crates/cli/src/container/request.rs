@@ -49,7 +49,7 @@ impl Refusal {
 /// # Errors
 /// Docker's message about the first flag that asks for something that cannot be.
 pub(crate) fn request(args: &Matches, detached: bool, around: &Surroundings<'_>) -> Result<CreateRequest, Refusal> {
-    refuse(args)?;
+    refuse_content_trust(args)?;
     let runtime = args.text("runtime");
     if !matches!(runtime.as_str(), "" | "hull") {
         return Err(Refusal::Wish(format!("unknown or invalid runtime name: {runtime}")));
@@ -318,16 +318,6 @@ fn log_config(args: &Matches) -> Result<LogConfig, String> {
         driver,
         config: options,
     })
-}
-
-/// Values of otherwise working flags that ask for what is not there yet. None is ignored.
-fn refuse(args: &Matches) -> Result<(), String> {
-    let only = |flag: &str, allowed: &[&str], why: &str| match args.value(flag) {
-        Some(value) if !value.is_empty() && !allowed.contains(&value) => Err(format!("--{flag} {value}: {why}")),
-        _ => Ok(()),
-    };
-    refuse_content_trust(args)?;
-    Ok(())
 }
 
 /// Docker Content Trust is off unless it is asked for, and asking for it is refused.

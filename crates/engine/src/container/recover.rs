@@ -122,6 +122,7 @@ pub(crate) fn adopt(engine: &Engine, record: &Record) -> Result<()> {
         } else {
             Vec::new()
         },
+        uses: crate::volume::used(engine, record),
         started_at: live.started_at.clone(),
         restarts: live.restarts,
         subject: Some(event::subject_of_dead(engine, record, &live)),
