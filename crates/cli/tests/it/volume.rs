@@ -109,8 +109,8 @@ fn privileged_hostile_names_are_no_paths() {
             .says("no such volume");
         assert_eq!(host.hull(["volume", "rm", "-f", "--", name]).code(), 0);
     }
-    let mount = format!("type=volume,src=../victim,dst=/v");
-    host.hull(["create", "--mount", &mount, &image, "true"]).fails(1);
+    let mount = "type=volume,src=../victim,dst=/v";
+    host.hull(["create", "--mount", mount, &image, "true"]).fails(1);
     assert!(host.data().join("victim/_data").is_dir());
     assert_eq!(host.ok(words("volume ls -q")), "");
 }

@@ -96,7 +96,6 @@ fn what_is_not_there_yet_is_refused_by_name() {
         "--log-driver none --log-opt max-size=1m x",
         "invalid logging opts for driver none",
     );
-    check("--volume-driver nfs x", "--volume-driver nfs");
     check("--runtime runsc x", "unknown or invalid runtime name: runsc");
     check("--disable-content-trust=false x", "--disable-content-trust=false");
     check("--network mine x", "network 'mine' is not there");
@@ -104,10 +103,6 @@ fn what_is_not_there_yet_is_refused_by_name() {
     check("--link a x", "--link: ");
     check("--ip 1.2.3.4 x", "--ip: ");
     check("--storage-opt size=1g x", "--storage-opt: ");
-    check(
-        "--mount type=image,dst=/x x",
-        "mounts of type 'image' are not there yet",
-    );
 }
 
 #[test]
