@@ -49,6 +49,7 @@ transcripts! {
     privileged_lifecycle "lifecycle",
     privileged_limit "limit",
     privileged_logs "logs",
+    privileged_mount "mount",
     privileged_option "option",
     privileged_port "port",
     privileged_ps "ps",
