@@ -15,8 +15,11 @@ mod syslog;
 mod target;
 mod unfinished;
 
+use std::os::fd::RawFd;
+
 use rustix::event::Timespec;
 use rustix::fd::BorrowedFd;
+use serde::{Deserialize, Serialize};
 
 pub use compress::Origin;
 pub(crate) use moment::Moment;
@@ -24,7 +27,7 @@ pub use plan::{JournaldPlan, LogFile, LogForm, LogPlan, LogTarget, SyslogAddress
 
 use crate::error::Result;
 use rotate::Files;
-use target::Target;
+use target::{Target, Waiting};
 use unfinished::Unfinished;
 
 /// Docker splits lines that are longer.
@@ -123,19 +126,66 @@ pub(crate) struct Log {
     lossy: bool,
 }
 
+/// What a log has not handed on yet, on the way to another program image of the monitor.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Held {
+    entries: Vec<u8>,
+    lost: u64,
+    waiting: Option<Waiting>,
+}
+
+impl Held {
+    /// The descriptor that must be kept open.
+    pub(crate) fn descriptor(&self) -> Option<RawFd> {
+        self.waiting.as_ref().and_then(|waiting| waiting.socket)
+    }
+}
+
 impl Log {
     /// Opens the log, going on where it ended, within a line where another monitor of this run was killed there.
     ///
     /// # Errors
     /// If its files cannot be opened or its target cannot be reached.
     pub(crate) fn open(plan: &LogPlan) -> Result<Self> {
-        let writer = match &plan.file {
-            Some(file) => Some(Writer::open(file, plan.buffer.unwrap_or(HELD_MAX))?),
-            None => None,
-        };
-        let target = match &plan.target {
-            Some(target) => Some(Target::open(target, plan.buffer)?),
-            None => None,
+        let files = plan.file.as_ref().map(Files::open).transpose()?;
+        let target = plan.target.as_ref().map(|target| Target::open(target, plan.buffer));
+        Self::new(plan, files, target.transpose()?)
+    }
+
+    /// Opens the log of a container that runs already. What cannot be reached now is looked for again later.
+    ///
+    /// # Errors
+    /// If not even that can be done.
+    pub(crate) fn resume(plan: &LogPlan, held: Held) -> Result<Self> {
+        let files = plan.file.as_ref().map(Files::resume).transpose()?;
+        let waiting = held.waiting.unwrap_or_default();
+        let target = plan
+            .target
+            .as_ref()
+            .map(|target| Target::resume(target, plan.buffer, waiting));
+        let mut log = Self::new(plan, files, target)?;
+        if let Some(writer) = &mut log.writer {
+            writer.pending = held.entries;
+            writer.lost = held.lost;
+        }
+        Ok(log)
+    }
+
+    /// What another program image of this monitor goes on with, beside what is in the files.
+    pub(crate) fn held(&self) -> Held {
+        let writer = self.writer.as_ref();
+        Held {
+            entries: writer.map(|writer| writer.pending.clone()).unwrap_or_default(),
+            lost: writer.map_or(0, |writer| writer.lost),
+            waiting: self.target.as_ref().map(Target::waiting),
+        }
+    }
+
+    fn new(plan: &LogPlan, files: Option<Files>, target: Option<Target>) -> Result<Self> {
+        let writer = match (&plan.file, files) {
+            (Some(file), Some(files)) => Some(Writer::new(file, files, plan.buffer.unwrap_or(HELD_MAX))),
+            _ => None,
         };
         let mut lines = Default::default();
         let unfinished = match &plan.unfinished {
@@ -292,18 +342,18 @@ impl Log {
 }
 
 impl Writer {
-    fn open(plan: &LogFile, held_max: usize) -> Result<Self> {
+    fn new(plan: &LogFile, files: Files, held_max: usize) -> Self {
         let encoder = match plan.form {
             LogForm::JsonFile => Encoder::Json(json::Encoder::new(&plan.attributes)),
             LogForm::Local => Encoder::Local(local::Encoder::default()),
         };
-        Ok(Self {
+        Self {
             encoder,
-            files: Files::open(plan)?,
+            files,
             pending: Vec::new(),
             held_max,
             lost: 0,
-        })
+        }
     }
 
     #[inline]

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::client::Client;
 use crate::health;
 use crate::keep::Keep;
-use crate::log::Log;
+use crate::log::{Held, Log};
 use crate::prelink;
 use crate::relay::{Input, Relay};
 use crate::restart::{self, Hooks};
@@ -47,6 +47,9 @@ pub(crate) struct Handoff {
     pub(crate) reserved: Vec<RawFd>,
     pub(crate) clients: Vec<(RawFd, Vec<u8>, Vec<u8>)>,
     pub(crate) input: Input,
+    /// What the log has not handed on yet.
+    #[serde(default)]
+    pub(crate) log: Held,
     /// How it ended, where it has.
     pub(crate) exit: Option<LastExit>,
     /// For how long it runs, in milliseconds, and the last delay of a restart.
@@ -104,6 +107,7 @@ impl Handoff {
             reserved: ward.reserved.iter().map(AsRawFd::as_raw_fd).collect(),
             clients: relay.clients.iter().map(client).collect(),
             input: relay.input.clone(),
+            log: relay.log.held(),
             exit,
             age: millis(ward.began.elapsed()),
             delay: millis(ward.delay),
@@ -116,6 +120,7 @@ impl Handoff {
         all.extend(self.stdin);
         all.extend(self.outputs.iter().flatten());
         all.extend(self.listener);
+        all.extend(self.log.descriptor());
         all.extend(&self.reserved);
         all.extend(self.clients.iter().map(|(fd, ..)| fd));
         all
@@ -152,7 +157,7 @@ impl Handoff {
             terminal: self.keep.terminal,
             listener,
             clients: self.clients.into_iter().filter_map(client).collect(),
-            log: Log::open(&self.keep.log).ok()?,
+            log: Log::resume(&self.keep.log, self.log).ok()?,
             stdin_once: self.keep.stdin_once,
             input: self.input,
             probe: None,

@@ -14,8 +14,8 @@ pub(super) struct Files {
     plan: LogFile,
     file: File,
     size: u64,
-    /// Whether the file was renamed and its successor could not be made yet.
-    renamed: bool,
+    /// Whether there is no file to write to: it was renamed, and its successor could not be made yet.
+    absent: bool,
 }
 
 /// How far entries came.
@@ -45,8 +45,21 @@ impl Files {
             plan: plan.clone(),
             file,
             size,
-            renamed: false,
+            absent: false,
         })
+    }
+
+    /// As [`Files::open`]; a file that cannot be opened now is tried again with every entry.
+    pub(super) fn resume(plan: &LogFile) -> Result<Self> {
+        match Self::open(plan) {
+            Ok(files) => Ok(files),
+            Err(_) => Ok(Self {
+                plan: plan.clone(),
+                file: File::open("/dev/null").map_err(io_at("open", Path::new("/dev/null")))?,
+                size: 0,
+                absent: true,
+            }),
+        }
     }
 
     /// The file that is written and how long it is.
@@ -75,7 +88,7 @@ impl Files {
 
     /// Appends what fits into the file, or makes room for it.
     fn put_some(&mut self, entries: &[u8]) -> Result<usize, (usize, std::io::Error)> {
-        if self.renamed {
+        if self.absent {
             self.begin().map_err(|e| (0, e))?;
         }
         let room = self.plan.max_size.map_or(u64::MAX, |max| max.saturating_sub(self.size));
@@ -146,7 +159,7 @@ impl Files {
             }
         }
         gone(std::fs::rename(path, &newest))?;
-        self.renamed = true;
+        self.absent = true;
         self.begin()?;
         if self.plan.compress {
             compress::begin(&newest, self.plan.form);
@@ -158,7 +171,7 @@ impl Files {
     fn begin(&mut self) -> std::io::Result<()> {
         self.file = append_to(&self.plan.path)?;
         self.size = self.file.metadata()?.len();
-        self.renamed = false;
+        self.absent = false;
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //! container only where it is to.
 
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,8 @@ use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with, sockopt,
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::plan::{LogTarget, SyslogAddress};
 use super::{Moment, Piece, Stream, journald, syslog};
@@ -117,16 +120,65 @@ impl Queue {
     }
 }
 
+/// What waits for a target, and the connection to it, on the way to another program image of the monitor.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Waiting {
+    pub(super) socket: Option<RawFd>,
+    address: usize,
+    messages: Vec<Vec<u8>>,
+    sent: usize,
+    lost: u64,
+}
+
 impl Target {
+    /// A target that another monitor had. That it cannot be reached now does not end the container's monitor.
+    pub(super) fn resume(plan: &LogTarget, buffer: Option<usize>, waiting: Waiting) -> Self {
+        let (encoder, addresses) = encoder(plan);
+        let mut queue = Queue::default();
+        for message in &waiting.messages {
+            queue.bytes.extend_from_slice(message);
+            queue.close();
+        }
+        queue.sent = waiting.sent.min(queue.first().map_or(0, <[u8]>::len));
+        let inherited = waiting.socket.and_then(|fd| hull_sys::exec::inherited(fd).ok());
+        let mut target = Self {
+            encoder,
+            address: waiting.address.min(addresses.len().saturating_sub(1)),
+            addresses,
+            link: inherited.map_or_else(|| down(Duration::ZERO), Link::Connecting),
+            queue,
+            buffer,
+            lost: waiting.lost,
+        };
+        target.pump();
+        target
+    }
+
+    /// What [`Target::resume`] goes on with.
+    pub(super) fn waiting(&self) -> Waiting {
+        let Queue {
+            bytes,
+            start,
+            ends,
+            sent,
+        } = &self.queue;
+        let mut from = *start;
+        let message = |&end: &usize| bytes[std::mem::replace(&mut from, end)..end].to_vec();
+        Waiting {
+            socket: match &self.link {
+                Link::Up(fd) | Link::Connecting(fd) => Some(fd.as_raw_fd()),
+                Link::Down { .. } => None,
+            },
+            address: self.address,
+            messages: ends.iter().map(message).collect(),
+            sent: *sent,
+            lost: self.lost,
+        }
+    }
+
     /// Connects to the target.
     pub(super) fn open(plan: &LogTarget, buffer: Option<usize>) -> Result<Self> {
-        let (encoder, addresses) = match plan {
-            LogTarget::Journald(plan) => (
-                Encoder::Journald(journald::Encoder::new(plan)),
-                vec![SyslogAddress::Unixgram(plan.socket.clone())],
-            ),
-            LogTarget::Syslog(plan) => (Encoder::Syslog(syslog::Encoder::new(plan)), plan.addresses.clone()),
-        };
+        let (encoder, addresses) = encoder(plan);
         let mut failure = Error::Log {
             target: "no address".to_owned(),
             errno: Errno::DESTADDRREQ,
@@ -319,6 +371,16 @@ impl Target {
             }
             self.pump();
         }
+    }
+}
+
+fn encoder(plan: &LogTarget) -> (Encoder, Vec<SyslogAddress>) {
+    match plan {
+        LogTarget::Journald(plan) => (
+            Encoder::Journald(journald::Encoder::new(plan)),
+            vec![SyslogAddress::Unixgram(plan.socket.clone())],
+        ),
+        LogTarget::Syslog(plan) => (Encoder::Syslog(syslog::Encoder::new(plan)), plan.addresses.clone()),
     }
 }
 
