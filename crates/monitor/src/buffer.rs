@@ -7,7 +7,7 @@ use std::io::Read;
 /// What a resting container's monitor has.
 const SMALL: usize = 16 << 10;
 /// What a busy one's has: more no longer makes it faster.
-const LARGE: usize = 128 << 10;
+const LARGE: usize = 256 << 10;
 /// A pipe's capacity, as the kernel makes it and for a busy container.
 const PIPE: usize = 64 << 10;
 const LARGE_PIPE: usize = 512 << 10;

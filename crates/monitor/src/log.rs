@@ -33,8 +33,9 @@ use unfinished::Unfinished;
 /// Docker splits lines that are longer.
 const LINE_MAX: usize = 16 << 10;
 
-/// Entries that are made before they are written, in bytes: what fits into a processor's own memory.
-const BATCH: usize = 96 << 10;
+/// Entries that are made before they are written, in bytes, at the most. Mostly all that was read at once is written at
+/// once: the kernel then takes memory for it in larger pieces.
+const BATCH: usize = 1 << 20;
 
 /// Entries that wait for room on a full disk, in bytes, where the container may wait.
 const HELD_MAX: usize = 64 << 10;

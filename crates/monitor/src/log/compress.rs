@@ -1,14 +1,19 @@
-//! Compresses a file that is not written any more, in a process of its own, so that the container does not wait for it.
+//! Compresses files that are not written any more, in a process of its own, so that the container does not wait for it.
+//! There is one such process a log at a time; it goes on as long as there is something to compress, and what is rotated
+//! away meanwhile faster than it compresses stays as it is until then.
 //!
-//! The file appears under its new name when it is whole, and only then goes the old one: a kill in between leaves both.
-//! It begins with what it was made from, so that who follows a log knows it again: in gzip in the header's extra field,
-//! where Docker has its own data, in zstd in a frame that decoders skip.
+//! A compressed file appears when it is whole, and only then goes the old one: a kill in between leaves both. It begins
+//! with what it was made from, so that who follows a log knows it again: in gzip in the header's extra field, where Docker
+//! has its own data, in zstd in a frame that decoders skip.
+//!
+//! The log's folder is locked while files get other names, here and in a rotation; a file is locked while it is being
+//! compressed.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hull_sys::clone::{Fork, exit_now, fork};
@@ -16,11 +21,11 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use serde::{Deserialize, Serialize};
 
-use super::plan::LogForm;
-use super::rotate::with_suffix;
+use super::plan::{LogFile, LogForm};
+use super::rotate::{numbered, with_suffix};
 
-/// How long a rotation waits for the compression that the one before it began.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a rotation waits for another process that gives files other names, which takes it microseconds.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Fast: a container that writes at full speed makes a new file several times a second.
 const ZSTD_LEVEL: i32 = 1;
@@ -82,32 +87,46 @@ impl Origin {
     }
 }
 
-/// Waits until nobody compresses the file any more.
-pub(super) fn wait(path: &Path) {
+/// Locks the folder of the log `path`, so that nobody else gives its files other names. A process that was stopped while
+/// it had the lock is not waited for: it finds out.
+pub(super) fn lock_names(path: &Path) -> Option<File> {
+    let folder = File::open(path.parent()?).ok()?;
     let end = Instant::now() + PATIENCE;
-    while let Ok(file) = File::open(path) {
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() || Instant::now() > end {
-            return;
+    while flock(&folder, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if Instant::now() > end {
+            return None;
         }
-        drop(file);
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_micros(100));
     }
+    Some(folder)
 }
 
-/// Begins to compress a file. Where that fails, the file stays as it is, which is as good but larger.
-pub(super) fn begin(path: &Path, form: LogForm) {
-    let Ok(file) = File::open(path) else { return };
-    // The lock is the sign that the file is being worked on. It lives as long as one of the processes that have it.
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        return;
+/// A rotated file that is to be compressed, locked: the newest of those below `files`. `None` where there is none, or
+/// where one is being compressed already. The names are locked.
+pub(super) fn next(path: &Path, files: u32) -> Option<File> {
+    let mut found = None;
+    for n in 1..files {
+        let Ok(file) = File::open(numbered(path, n)) else {
+            continue;
+        };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return None;
+        }
+        found.get_or_insert(file);
     }
+    found
+}
+
+/// Begins to compress rotated files of the log `path`, `file` first. Where that fails, they stay as they are, which is as
+/// good but larger.
+pub(super) fn begin(file: File, plan: &LogFile) {
     match fork() {
         // A child of a child, whose end nobody need wait for.
         Ok(Fork::Child) => {
             hull_sys::exec::close_all_but(&mut [file.as_raw_fd()]);
             if matches!(fork(), Ok(Fork::Child)) {
                 let _ = rustix::process::setpriority_process(None, 10);
-                let _ = compress(path, &file, form);
+                work(file, plan);
             }
             exit_now(0)
         }
@@ -117,25 +136,41 @@ pub(super) fn begin(path: &Path, form: LogForm) {
             let _ = rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(child.pidfd.as_fd()), ended));
         }
         // Several threads, or no process to be had.
-        Err(_) => drop(compress(path, &file, form)),
+        Err(_) => work(file, plan),
     }
 }
 
-fn compress(path: &Path, file: &File, form: LogForm) -> std::io::Result<()> {
-    let done = with_suffix(path, form.suffix());
-    let temporary = with_suffix(&done, ".tmp");
-    let result = write(file, &temporary, form).and_then(|()| {
-        // Nobody waited for us so long: the name is another file's now.
-        if std::fs::metadata(path)?.ino() != file.metadata()?.ino() {
-            return Err(std::io::ErrorKind::NotFound.into());
+/// Compresses one file after the other.
+fn work(file: File, plan: &LogFile) {
+    let temporary = with_suffix(&plan.path, &format!("{}.tmp", plan.form.suffix()));
+    let mut current = file;
+    loop {
+        let written = write(&current, &temporary, plan.form);
+        let Some(names) = lock_names(&plan.path) else { return };
+        let replaced = written.and_then(|()| replace(&current, &temporary, plan));
+        if replaced.is_err() {
+            let _ = std::fs::remove_file(&temporary);
+            return;
         }
-        std::fs::rename(&temporary, &done)?;
-        std::fs::remove_file(path)
-    });
-    if result.is_err() {
-        let _ = std::fs::remove_file(&temporary);
+        drop(current);
+        let Some(next) = next(&plan.path, plan.max_files) else {
+            return;
+        };
+        current = next;
+        drop(names);
     }
-    result
+}
+
+/// Puts a compressed file into the place of what it was made from, under whatever name that has now. A file that was
+/// rotated away altogether has none.
+fn replace(file: &File, temporary: &Path, plan: &LogFile) -> std::io::Result<()> {
+    let inode = file.metadata()?.ino();
+    let is_it = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|found| found.ino() == inode);
+    let Some(path) = (1..plan.max_files).map(|n| numbered(&plan.path, n)).find(is_it) else {
+        return std::fs::remove_file(temporary);
+    };
+    std::fs::rename(temporary, with_suffix(&path, plan.form.suffix()))?;
+    std::fs::remove_file(path)
 }
 
 fn write(file: &File, to: &Path, form: LogForm) -> std::io::Result<()> {

@@ -146,7 +146,7 @@ impl Files {
         let path = &self.plan.path;
         let suffix = self.plan.form.suffix();
         let newest = numbered(path, 1);
-        compress::wait(&newest);
+        let names = self.plan.compress.then(|| compress::lock_names(path));
         let oldest = self.plan.max_files - 1;
         // A number may stand for a file, a compressed one, or both, of which a kill left the first.
         for end in ["", suffix] {
@@ -161,8 +161,11 @@ impl Files {
         gone(std::fs::rename(path, &newest))?;
         self.absent = true;
         self.begin()?;
-        if self.plan.compress {
-            compress::begin(&newest, self.plan.form);
+        if self.plan.compress
+            && let Some(file) = compress::next(&self.plan.path, self.plan.max_files)
+        {
+            drop(names);
+            compress::begin(file, &self.plan);
         }
         Ok(())
     }

@@ -194,22 +194,32 @@ fn what_is_rotated_away_is_compressed() {
 }
 
 #[test]
-fn a_compression_under_way_is_waited_for() {
+fn a_slow_compression_is_not_waited_for_and_caught_up_with() {
+    use rustix::fs::{FlockOperation, flock};
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("x");
-    std::fs::write(&path, "x").unwrap();
-    let file = std::fs::File::open(&path).unwrap();
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            compress::wait(&path);
-            sender.send(()).unwrap();
-        });
-        assert!(receiver.recv_timeout(std::time::Duration::from_millis(30)).is_err());
-        drop(file);
-        receiver.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
-    });
+    let plan = file_plan(folder.path(), LogForm::Local, true);
+    let path = plan.file.as_ref().unwrap().path.clone();
+    let mut log = Log::open(&plan).unwrap();
+    let mut n = 0;
+    let mut fill = |until: &dyn Fn() -> bool| {
+        while !until() {
+            log.write(Stream::Stdout, format!("line {n}\n").as_bytes());
+            n += 1;
+        }
+    };
+    // As if another process compressed this one.
+    std::fs::write(numbered(&path, 1), "oF 0000000000000000000 slow\n").unwrap();
+    let slow = std::fs::File::open(numbered(&path, 1)).unwrap();
+    flock(&slow, FlockOperation::LockExclusive).unwrap();
+    fill(&|| numbered(&path, 3).exists());
+    assert_eq!(all_lines(&path, LogForm::Local).1, 0);
+    drop(slow);
+    fill(&|| rotate::with_suffix(&numbered(&path, 3), ".zst").exists());
+    let (lines, compressed) = all_lines(&path, LogForm::Local);
+    assert_eq!(compressed, 3);
+    for (line, n) in lines.iter().rev().zip((0..n).rev()) {
+        assert!(line.ends_with(&format!("line {n}")), "{line}");
+    }
 }
 
 #[test]

@@ -334,7 +334,9 @@ fn another_program_image_goes_on_within_the_connection() {
         log.write(Stream::Stdout, format!("{written} {long}\n").as_bytes());
         written += 1;
     }
-    let held = serde_json::to_vec(&log.held()).unwrap();
+    let held = log.held();
+    hull_sys::exec::keep_on_exec(held.descriptor().unwrap(), true).unwrap();
+    let held = serde_json::to_vec(&held).unwrap();
     // As a program that is executed anew: nothing is closed.
     std::mem::forget(log);
     let mut log = Log::resume(&plan, serde_json::from_slice(&held).unwrap()).unwrap();
