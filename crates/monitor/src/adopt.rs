@@ -95,6 +95,7 @@ fn prepare(mut keep: Keep, lock: &File, live: &LiveState) -> Result<(Handoff, Ve
         reserved: reserved.iter().map(number).collect::<Vec<RawFd>>(),
         clients: Vec::new(),
         input: Input::default(),
+        log: crate::log::Held::default(),
         exit: None,
         age: age(live),
         delay: 0,
