@@ -128,9 +128,13 @@ pub fn load(engine: &Engine, id: &str) -> Result<Record> {
 pub fn save(engine: &Engine, record: &Record) -> Result<()> {
     let path = record_path(engine, &record.id);
     let next = path.with_extension("json.new");
-    let write = |source| Error::Write {
-        path: path.clone(),
-        source,
+    let write = |source: io::Error| match source.kind() {
+        // Removed meanwhile.
+        io::ErrorKind::NotFound => no_such(&record.id),
+        _ => Error::Write {
+            path: path.clone(),
+            source,
+        },
     };
     let bytes = serde_json::to_vec(record).map_err(|e| write(e.into()))?;
     fs::write(&next, bytes).map_err(write)?;
