@@ -94,6 +94,17 @@ impl Filters {
             })
     }
 
+    /// The moment that `until` gives: what was made later is left alone.
+    pub(crate) fn until(&self) -> Result<Option<jiff::Timestamp>> {
+        match self.values("until") {
+            [] => Ok(None),
+            [text] => crate::moment::parse(text, jiff::Timestamp::now(), &jiff::tz::TimeZone::system())
+                .map(Some)
+                .ok_or_else(|| Error::Invalid(format!("failed to parse value as time or duration: {text:?}"))),
+            _ => Err(Error::Invalid("more than one until filter specified".to_owned())),
+        }
+    }
+
     pub(crate) fn bad(&self, name: &'static str, value: &str) -> Error {
         Error::FilterValue {
             name,

@@ -3,10 +3,12 @@
 pub mod hello;
 mod inspect;
 mod list;
+mod prune;
 mod remove;
 
 pub use inspect::{Inspect, inspect};
 pub use list::{ListRequest, Summary, list};
+pub use prune::{PruneRequest, Pruned, prune};
 pub use remove::remove;
 pub(crate) use remove::users;
 

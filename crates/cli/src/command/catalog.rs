@@ -1,9 +1,7 @@
 //! All commands: those that work, and those that Docker has and hull has not yet.
 
 use super::{
-    Command, attach, boot, commit, cp, create, diff, events, exec, export, generator, images, info, inspect, kill,
-    logs, pause, pod, port, ps, pull, rename, restart, rm, rmi, run, start, stats, stop, top, update, version, volume,
-    wait,
+    Command, attach, boot, commit, cp, create, df, diff, events, exec, export, generator, images, info, inspect, kill, logs, pause, pod, port, prune, ps, pull, rename, restart, rm, rmi, run, start, stats, stop, top, update, version, volume, wait,
 };
 
 /// All commands that work, in the order of help.
@@ -16,6 +14,10 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &version::COMMAND,
     &info::COMMAND,
     &events::COMMAND,
+    &df::COMMAND,
+    &prune::SYSTEM,
+    &prune::CONTAINER,
+    &prune::IMAGE,
     &attach::COMMAND,
     &create::COMMAND,
     &commit::COMMAND,
@@ -130,18 +132,14 @@ pub(crate) const MISSING: &[&str] = &[
     "swarm",
     "tag",
     "trust",
-    "container prune",
     "image build",
     "image history",
     "image import",
     "image load",
-    "image prune",
     "image push",
     "image save",
     "image tag",
-    "system df",
     "system dial-stdio",
-    "system prune",
 ];
 
 /// The command called `name`, such as `ps` or `container ls`.

@@ -83,17 +83,19 @@ fn format(source: &str, quiet: bool, digests: bool) -> Result<Format> {
 
 /// How images become lines.
 #[derive(Clone, Copy)]
-struct Shape {
-    digests: bool,
-    trunc: bool,
-    now: Timestamp,
+pub(super) struct Shape {
+    pub(super) digests: bool,
+    pub(super) trunc: bool,
+    pub(super) now: Timestamp,
 }
 
 /// One name of an image, as its line shows it.
-struct Row {
+pub(super) struct Row {
     id: String,
     created: i64,
     size: u64,
+    containers: i64,
+    shared: i64,
     shape: Shape,
     repository: String,
     tag: String,
@@ -102,11 +104,13 @@ struct Row {
 
 impl Shape {
     /// A line for each tag, with digests one for each of both; what has only digests gets a line for each of them.
-    fn rows(&self, item: &Summary) -> Vec<Row> {
+    pub(super) fn rows(&self, item: &Summary) -> Vec<Row> {
         let row = |repository: &str, tag: &str, digest: &str| Row {
             id: item.id.clone(),
             created: item.created,
             size: item.size,
+            containers: item.containers,
+            shared: item.shared_size,
             shape: *self,
             repository: repository.to_owned(),
             tag: tag.to_owned(),
@@ -141,7 +145,12 @@ impl Shape {
     }
 }
 
-const LISTING: Listing<Row> = Listing {
+/// What is only counted where somebody asks for it.
+fn counted(number: i64, show: impl Fn(u64) -> String) -> String {
+    u64::try_from(number).map_or_else(|_| "N/A".to_owned(), show)
+}
+
+pub(super) const LISTING: Listing<Row> = Listing {
     fields: &[
         Field {
             name: "ID",
@@ -181,7 +190,7 @@ const LISTING: Listing<Row> = Listing {
         Field {
             name: "Containers",
             header: "CONTAINERS",
-            value: |_| "N/A".to_owned(),
+            value: |row| counted(row.containers, |n| n.to_string()),
         },
         Field {
             name: "VirtualSize",
@@ -191,12 +200,12 @@ const LISTING: Listing<Row> = Listing {
         Field {
             name: "SharedSize",
             header: "SHARED SIZE",
-            value: |_| "N/A".to_owned(),
+            value: |row| counted(row.shared, size::long),
         },
         Field {
             name: "UniqueSize",
             header: "UNIQUE SIZE",
-            value: |_| "N/A".to_owned(),
+            value: |row| counted(row.shared, |shared| size::long(row.size.saturating_sub(shared))),
         },
     ],
     labels: None,

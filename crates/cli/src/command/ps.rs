@@ -131,13 +131,13 @@ fn format(source: &str, quiet: bool, with_size: bool) -> Result<Format> {
 }
 
 /// A container as its line shows it.
-struct Row {
-    item: Summary,
-    trunc: bool,
-    now: Timestamp,
+pub(super) struct Row {
+    pub(super) item: Summary,
+    pub(super) trunc: bool,
+    pub(super) now: Timestamp,
 }
 
-const LISTING: Listing<Row> = Listing {
+pub(super) const LISTING: Listing<Row> = Listing {
     fields: &[
         Field {
             name: "ID",

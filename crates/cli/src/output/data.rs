@@ -128,6 +128,16 @@ impl Data {
         Self { value, shapes }
     }
 
+    /// The data of a structure whose fields are lists of rows.
+    pub(crate) fn lists(fields: Vec<(&str, Vec<Self>)>) -> Self {
+        let mut shapes = Shapes::default();
+        let order = fields.iter().map(|(name, _)| Arc::from(*name)).collect();
+        let list = |rows: Vec<Self>| Value::List(rows.into_iter().map(|row| row.value).collect::<Vec<_>>().into());
+        let map = fields.into_iter().map(|(name, rows)| (Arc::from(name), list(rows)));
+        let value = shapes.keep(Value::Map(Arc::new(map.collect())), Shape::Struct(order));
+        Self { value, shapes }
+    }
+
     /// The data of one row of a list: fields by name, and methods, which take arguments.
     pub(crate) fn row(fields: BTreeMap<Arc<str>, Value>) -> Self {
         Self {

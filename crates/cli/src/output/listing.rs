@@ -183,6 +183,11 @@ impl<T> Listing<T> {
         table::layout(&out)
     }
 
+    /// The items as a template sees them.
+    pub(crate) fn rows(&self, items: &[T]) -> Vec<Data> {
+        items.iter().map(|item| self.row(item)).collect()
+    }
+
     fn row(&self, item: &T) -> Data {
         let mut map: BTreeMap<Arc<str>, Value> = BTreeMap::new();
         for field in self.fields {

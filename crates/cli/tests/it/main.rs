@@ -18,6 +18,7 @@ mod membership;
 mod network;
 mod pause;
 mod pod;
+mod prune;
 mod pull;
 mod quadlet;
 mod query;
