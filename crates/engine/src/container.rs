@@ -66,6 +66,7 @@ pub use wait::wait;
 
 pub(crate) use create::{create_infra, is_being_made};
 pub(crate) use describe::LOG_DRIVERS;
+pub(crate) use describe::network_settings;
 pub(crate) use find::ids_below;
 pub(crate) use mapped::sweep as sweep_mapped;
 pub(crate) use remove::remove_of_pod;

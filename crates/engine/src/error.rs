@@ -14,6 +14,12 @@ pub enum Error {
         /// The name as given.
         name: String,
     },
+    /// No network has this name, ID or beginning of an ID.
+    #[error("network {name} not found")]
+    NoSuchNetwork {
+        /// The name as given.
+        name: String,
+    },
     /// Several containers' IDs begin so.
     #[error("multiple IDs found with provided prefix: {prefix}")]
     Ambiguous {
@@ -272,6 +278,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NoSuchContainer { .. }
+            | Self::NoSuchNetwork { .. }
             | Self::NoSuchImage { .. }
             | Self::NoSuchVolume { .. }
             | Self::NoSuchFile { .. } => ErrorKind::NotFound,

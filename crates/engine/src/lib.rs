@@ -32,6 +32,7 @@ pub mod event;
 pub mod filter;
 pub mod image;
 pub mod moment;
+pub mod network;
 pub mod pod;
 pub mod system;
 pub mod volume;

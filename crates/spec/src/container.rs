@@ -24,6 +24,11 @@ pub(crate) fn null_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'
     Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
 }
 
+/// An empty list is written as `null`, as Go's nil slices are.
+pub(crate) fn empty_null<T: Serialize, S: serde::Serializer>(list: &[T], s: S) -> Result<S::Ok, S::Error> {
+    Some(list).filter(|list| !list.is_empty()).serialize(s)
+}
+
 /// How a process runs in a container: of an image (its defaults) or of a container (the merged result).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -50,7 +55,7 @@ pub struct Config {
     /// Whether standard input ends with its first client.
     pub stdin_once: bool,
     /// `NAME=value`.
-    #[serde(deserialize_with = "null_default")]
+    #[serde(deserialize_with = "null_default", serialize_with = "empty_null")]
     pub env: Vec<String>,
     /// Arguments, or the command where there is no entrypoint.
     pub cmd: Option<Vec<String>>,

@@ -15,7 +15,7 @@ use super::port::has_ports;
 use super::status::{self, Look};
 use super::{describe, find, size};
 use crate::elapsed::NEVER;
-use crate::{Engine, Result};
+use crate::{Engine, Result, event};
 
 /// Docker's `ContainerJSON` (Engine API 1.47), in its order.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -209,7 +209,7 @@ pub fn inspect(engine: &Engine, name: &str, with_size: bool) -> Result<Inspect> 
         graph_driver: graph_driver(engine, &record, look.live.as_ref())?,
         size_rw: sizes.map(|s| s.rw),
         size_root_fs: sizes.map(|s| s.root_fs),
-        network_settings: network_settings(&record, look.live.as_ref()),
+        network_settings: network_settings(engine, &record, look.live.as_ref(), started),
         host_config: host_config(&record),
         config: config(&record),
         image: record.image_id.to_string(),
@@ -270,7 +270,9 @@ fn state(look: &Look) -> State {
 }
 
 fn graph_driver(engine: &Engine, record: &Record, live: Option<&LiveState>) -> Result<GraphDriver> {
-    let lower = snapshot::lower(engine.store(Access::Read)?, &record.layers);
+    let mut lower = snapshot::lower(engine.store(Access::Read)?, &record.layers);
+    // Below all layers, as in the container's own mount.
+    lower.push(engine.data.join("layers/base"));
     let lower: Vec<String> = lower.iter().map(|dir| dir.display().to_string()).collect();
     let dir = engine.container_dir(&record.id);
     let merged = live.map_or_else(String::new, |live| format!("/proc/{}/root", live.pid));
@@ -315,8 +317,13 @@ fn config(record: &Record) -> Config {
     out
 }
 
-fn network_settings(record: &Record, live: Option<&LiveState>) -> NetworkSettings {
-    let networks = networks(record, live);
+fn network_settings(engine: &Engine, record: &Record, live: Option<&LiveState>, started: bool) -> NetworkSettings {
+    let mut networks = networks(record, live);
+    for (name, endpoint) in &mut networks {
+        if started && matches!(name.as_str(), "none" | "host") {
+            endpoint.network_id = event::network_id(engine, name);
+        }
+    }
     let Some(live) = live else {
         return NetworkSettings {
             networks,

@@ -177,13 +177,23 @@ pub struct Plugins {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct RegistryConfig {
+    /// Deprecated; always none.
+    #[serde(rename = "AllowNondistributableArtifactsCIDRs")]
+    pub allow_nondistributable_artifacts_cidrs: Option<Vec<String>>,
+    /// Deprecated; always none.
+    pub allow_nondistributable_artifacts_hostnames: Option<Vec<String>>,
     /// Addresses of registries that plain HTTP is spoken to.
     #[serde(rename = "InsecureRegistryCIDRs")]
     pub insecure_registry_cidrs: Vec<String>,
     /// Registries by name.
     pub index_configs: BTreeMap<String, IndexConfig>,
-    /// What is asked before Docker Hub.
+    /// What is asked before Docker Hub; `null` where there is nothing.
+    #[serde(serialize_with = "nothing_null")]
     pub mirrors: Vec<String>,
+}
+
+fn nothing_null<S: serde::Serializer>(list: &[String], s: S) -> Result<S::Ok, S::Error> {
+    Some(list).filter(|list| !list.is_empty()).serialize(s)
 }
 
 /// One registry.

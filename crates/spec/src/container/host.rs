@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::null_default;
+use super::{empty_null, null_default};
 
 /// Docker's `HostConfig`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -141,7 +141,7 @@ pub struct HostConfig {
     /// Device cgroup rules, `c 7:* rmw`.
     pub device_cgroup_rules: Option<Vec<String>>,
     /// GPUs and CDI devices.
-    #[serde(deserialize_with = "null_default")]
+    #[serde(deserialize_with = "null_default", serialize_with = "empty_null")]
     pub device_requests: Vec<DeviceRequest>,
     /// Soft memory limit, bytes.
     pub memory_reservation: i64,
@@ -156,6 +156,16 @@ pub struct HostConfig {
     /// Resource limits.
     #[serde(deserialize_with = "null_default")]
     pub ulimits: Vec<Ulimit>,
+    /// Windows': processors.
+    pub cpu_count: i64,
+    /// Windows': percent of the processors.
+    pub cpu_percent: i64,
+    /// Windows': operations a second of its system drive.
+    #[serde(rename = "IOMaximumIOps")]
+    pub io_maximum_iops: u64,
+    /// Windows': bytes a second of its system drive.
+    #[serde(rename = "IOMaximumBandwidth")]
+    pub io_maximum_bandwidth: u64,
     /// Whether a small init reaps zombies as process 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<bool>,
