@@ -20,6 +20,7 @@ mod info;
 mod inspect;
 mod kill;
 mod logs;
+mod network;
 mod pause;
 mod pod;
 mod port;

@@ -1,7 +1,7 @@
 //! All commands: those that work, and those that Docker has and hull has not yet.
 
 use super::{
-    Command, attach, boot, commit, cp, create, df, diff, events, exec, export, generator, images, info, inspect, kill, logs, pause, pod, port, prune, ps, pull, rename, restart, rm, rmi, run, start, stats, stop, top, update, version, volume, wait,
+    Command, attach, boot, commit, cp, create, df, diff, events, exec, export, generator, images, info, inspect, kill, logs, network, pause, pod, port, prune, ps, pull, rename, restart, rm, rmi, run, start, stats, stop, top, update, version, volume, wait,
 };
 
 /// All commands that work, in the order of help.
@@ -18,6 +18,8 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &prune::SYSTEM,
     &prune::CONTAINER,
     &prune::IMAGE,
+    &network::LIST,
+    &network::INSPECT,
     &attach::COMMAND,
     &create::COMMAND,
     &commit::COMMAND,
@@ -88,6 +90,10 @@ pub(crate) const GROUPS: &[Group] = &[
         about: "Manage images",
     },
     Group {
+        name: "network",
+        about: "Look at networks",
+    },
+    Group {
         name: "pod",
         about: "Manage pods: containers that share namespaces",
     },
@@ -120,7 +126,11 @@ pub(crate) const MISSING: &[&str] = &[
     "login",
     "logout",
     "manifest",
-    "network",
+    "network connect",
+    "network create",
+    "network disconnect",
+    "network prune",
+    "network rm",
     "node",
     "plugin",
     "push",

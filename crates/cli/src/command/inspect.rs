@@ -1,6 +1,6 @@
 //! `inspect`, `container inspect` and `image inspect`.
 
-use hull_engine::{Engine, container, image, volume};
+use hull_engine::{Engine, container, image, network, volume};
 use hull_spec::ErrorKind;
 
 use super::Command;
@@ -26,7 +26,7 @@ pub(crate) const COMMAND: Command = Command {
     flags: &[
         FORMAT,
         SIZE,
-        Flag::string("type").help("Return JSON for the specified type: container, image or volume"),
+        Flag::string("type").help("Return JSON for the specified type: container, image, network or volume"),
     ],
     count: Count::AtLeast(1),
     interspersed: true,
@@ -59,21 +59,26 @@ pub(crate) const IMAGE: Command = Command {
 /// What is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A container, or else an image, or else a volume.
+    /// A container, or else an image, a network, or a volume.
     Any,
     Container,
     Image,
+    Network,
     Volume,
+    /// There are none.
+    Plugin,
 }
 
 fn kind(text: &str) -> Result<Kind> {
     match text {
         "container" => Ok(Kind::Container),
         "image" => Ok(Kind::Image),
+        "network" => Ok(Kind::Network),
         "volume" => Ok(Kind::Volume),
-        "network" | "node" | "plugin" | "secret" | "service" | "task" | "config" => {
-            Err(Failure::new(format!("hull cannot inspect a {text} yet")))
-        }
+        "plugin" => Ok(Kind::Plugin),
+        "node" | "secret" | "service" | "task" | "config" => Err(Failure::new(format!(
+            "hull has no swarm: there is no {text} to inspect"
+        ))),
         text => Err(Failure::new(format!(
             "{}: must be one of \"config\", \"container\", \"image\", \"network\", \"node\", \
              \"plugin\", \"secret\", \"service\", \"task\", \"volume\"",
@@ -153,6 +158,16 @@ fn look_up(engine: &Engine, name: &str, kind: Kind, with_size: bool) -> Result<J
             Err(e) if passes(&[ErrorKind::NotFound, ErrorKind::Invalid], e.kind()) => {}
             Err(e) => return Err(e.into()),
         }
+    }
+    if matches!(kind, Kind::Any | Kind::Network) {
+        match network::inspect(engine, name) {
+            Ok(found) => return Ok(Json::of(&found)?),
+            Err(e) if passes(&[ErrorKind::NotFound], e.kind()) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    if kind == Kind::Plugin {
+        return Err(Failure::new(format!("plugin \"{name}\" not found")));
     }
     match volume::inspect(engine, name) {
         Ok(found) => Ok(Json::of(&found)?),

@@ -1,15 +1,15 @@
 //! `network ls` and `network inspect`.
 
-use std::collections::BTreeMap;
-
 use hull_engine::network::{self, ListRequest, Network};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::{Command, inspect};
 use crate::args::{Count, Flag, Matches};
 use crate::context::Context;
 use crate::error::Outcome;
+use crate::output;
 use crate::output::listing::{self, Field, Format, Listing};
-use crate::output::{self, text};
 
 pub(crate) const LIST: Command = Command {
     names: &["network ls", "network list"],
@@ -107,17 +107,46 @@ const LISTING: Listing<Row> = Listing {
         Field {
             name: "Labels",
             header: "LABELS",
-            value: |row| text::labels(&row.network.labels),
+            value: |row| {
+                let pair = |(name, value): (&String, &String)| format!("{name}={value}");
+                row.network.labels.iter().map(pair).collect::<Vec<_>>().join(",")
+            },
         },
         Field {
             name: "CreatedAt",
             header: "CREATED AT",
-            value: |row| text::go_time(&row.network.created),
+            value: |row| moment(&row.network.created),
         },
     ],
-    labels: Some(|row| labels(&row.network)),
+    labels: Some(|row| &row.network.labels),
 };
 
-fn labels(network: &Network) -> &BTreeMap<String, String> {
-    &network.labels
+/// A moment as Go prints it.
+fn moment(text: &str) -> String {
+    text.parse::<Timestamp>().map_or_else(
+        |_| text.to_owned(),
+        |at| {
+            let at = TimeZone::UTC.to_datetime(at);
+            format!("{} {} +0000 UTC", at.date(), at.time())
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_gos() {
+        for (text, expected) in [
+            (
+                "2026-11-24T13:24:34.163806900Z",
+                "2026-11-24 13:24:34.1638069 +0000 UTC",
+            ),
+            ("0001-01-01T00:00:00Z", "0001-01-01 00:00:00 +0000 UTC"),
+            ("x", "x"),
+        ] {
+            assert_eq!(moment(text), expected);
+        }
+    }
 }
