@@ -1,7 +1,9 @@
 //! All commands: those that work, and those that Docker has and hull has not yet.
 
 use super::{
-    Command, attach, boot, commit, cp, create, df, diff, events, exec, export, generator, images, info, inspect, kill, logs, network, pause, pod, port, prune, ps, pull, rename, restart, rm, rmi, run, start, stats, stop, top, update, version, volume, wait,
+    Command, attach, boot, commit, cp, create, df, diff, events, exec, export, generator, images, info, inspect, kill,
+    logs, network, pause, pod, port, prune, ps, pull, rename, restart, rm, rmi, run, start, stats, stop, top, update,
+    version, volume, wait,
 };
 
 /// All commands that work, in the order of help.

@@ -39,6 +39,10 @@ pub fn prune(engine: &Engine, request: &PruneRequest) -> Result<Pruned> {
             Err(Error::NoSuchContainer { .. }) => continue,
             Err(e) => return Err(e),
         };
+        if record.pod.is_some() && record.layers.is_empty() {
+            // It holds a pod together and goes with it.
+            continue;
+        }
         let created = elapsed::moment(&record.created).unwrap_or_default();
         let labels = &record.config.labels;
         let asked = until.is_none_or(|until| created <= until) && filters.labels(labels) && filters.labels_not(labels);
