@@ -59,7 +59,8 @@ pub(crate) fn unhalt(run: &Path) {
 }
 
 /// Whether the container is being stopped, and why.
-pub(crate) fn halted(run: &Path) -> Option<Halt> {
+#[must_use]
+pub fn halted(run: &Path) -> Option<Halt> {
     match std::fs::read(run.join(HALTED)).ok()?.as_slice() {
         b"shutdown" => Some(Halt::Shutdown),
         _ => Some(Halt::Asked),

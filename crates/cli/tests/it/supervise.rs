@@ -251,6 +251,31 @@ fn privileged_the_host_goes_down_and_comes_up() {
     host.ok(["rm", "-f", "ever", "until", "asked", "none"]);
 }
 
+#[test]
+fn privileged_a_container_that_ends_without_a_monitor_is_started_by_the_next_command() {
+    let Some((host, image)) = machine() else { return };
+    let id = host.ok(words(&format!(
+        "run -d --name aa --restart always --stop-timeout 0 {image} sleep 1000"
+    )));
+    let kill_both = || {
+        let pid = state(&host, &id).unwrap()["Pid"].as_i64().unwrap();
+        kill_monitor(&host, &id);
+        let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        until("its end", || {
+            (look(&host, "aa", "{{.State.Running}}") == "false").then_some(())
+        });
+    };
+    kill_both();
+    assert_eq!(host.ok(["ps", "-q", "--no-trunc"]), id);
+    // Nobody looks after it while it is stopped, and it stays so.
+    kill_monitor(&host, &id);
+    host.ok(["stop", "aa"]);
+    assert_eq!(host.ok(["ps", "-q"]), "");
+    assert_eq!(look(&host, "aa", "{{.State.Status}}"), "exited");
+    host.ok(["rm", "aa"]);
+}
+
 /// What the monitor of a container at rest has for itself alone, in bytes.
 #[test]
 fn privileged_monitors_share_their_executable() {

@@ -51,6 +51,7 @@ fn cgroups(record: &Record, live: Option<&LiveState>) -> Vec<PathBuf> {
 pub fn all(engine: &Engine) -> Result<()> {
     let below = find::ids_below(&engine.run.join("containers"))?;
     let mut dead = Vec::new();
+    let mut ended = Vec::new();
     for id in below {
         if status::held(&engine.container_run(&id).join("lock")).unwrap_or(true) {
             continue;
@@ -66,6 +67,7 @@ pub fn all(engine: &Engine) -> Result<()> {
         };
         if one(engine, &record)? {
             dead.push(id);
+            ended.push(record);
         } else {
             // What keeps one from a new monitor keeps no other command from working.
             let _ = adopt(engine, &record);
@@ -74,8 +76,22 @@ pub fn all(engine: &Engine) -> Result<()> {
     if !dead.is_empty() {
         free_addresses(engine, None);
     }
+    // No monitor was there to do it.
+    for record in ended.iter().filter(|record| wanted(engine, record)) {
+        let _ = super::start(engine, &record.id, &super::StartRequest::default());
+    }
     super::create::sweep(engine);
     Ok(())
+}
+
+/// Whether a container that has ended without a monitor is to be started again.
+fn wanted(engine: &Engine, record: &Record) -> bool {
+    // Without the rights over the container, as a user outside of his namespace, it could not be started.
+    let look = status::derive(engine, record).ok().filter(|look| look.live.is_none());
+    rustix::process::geteuid().is_root()
+        && look
+            .and_then(|look| look.exit)
+            .is_some_and(|exit| super::policy::wants_restart(&record.host_config.restart_policy, &exit))
 }
 
 /// Gives a container that runs without a monitor a new one.
@@ -160,11 +176,12 @@ pub(crate) fn one(engine: &Engine, record: &Record) -> Result<bool> {
         cgroups: &cgroups,
         remove: record.host_config.auto_remove.then_some(name.as_path()),
     };
-    let exit = look.exit.unwrap_or_else(|| LastExit {
+    let mut exit = look.exit.unwrap_or_else(|| LastExit {
         exit_code: status::UNSEEN,
         started_at: live.started_at.clone(),
         ..LastExit::default()
     });
+    exit.stopped |= hull_monitor::halted(&run) == Some(hull_monitor::Halt::Asked);
     let mut gone = None;
     if let Some(trash) = teardown(&remains, &exit)? {
         hull_monitor::purge(&trash)?;

@@ -52,13 +52,8 @@ fn wants_to_run(engine: &Engine, record: &Record) -> Result<bool> {
         return Ok(false);
     };
     let policy = &record.host_config.restart_policy;
-    let limit = policy.maximum_retry_count;
-    Ok(match policy.name.as_str() {
-        "always" => true,
-        "unless-stopped" => !exit.stopped,
-        "on-failure" => !exit.stopped && exit.exit_code != 0 && (limit <= 0 || i64::from(exit.restarts) < limit),
-        _ => false,
-    })
+    // Docker starts these at its own start whoever has stopped them.
+    Ok(policy.name == "always" || container::wants_restart(policy, &exit))
 }
 
 /// Stops all running containers for the host's end: at its next boot their policies hold as if they had run on.
