@@ -6,18 +6,21 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-/// hull's own processes of the host in `folder`: those of the program whose environment names the folder. A container's
-/// processes have an environment of their own.
+/// hull's own processes of the host in `folder`: those of the program, or of what it becomes, whose environment or arguments
+/// name the folder. A container's processes have an environment of their own.
 pub(crate) fn own_processes(binary: &Path, folder: &Path) -> Vec<u32> {
     let needle = folder.as_os_str().as_encoded_bytes();
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
         .filter(|pid| {
-            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let names_it = ["environ", "cmdline"].iter().any(|file| {
+                let text = std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+                text.windows(needle.len()).any(|window| window == needle)
+            });
             let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
             let sealed = program.to_string_lossy().contains("hull");
-            (sealed || program == binary) && environment.windows(needle.len()).any(|window| window == needle)
+            (sealed || program == binary) && names_it
         })
         .collect()
 }
