@@ -142,7 +142,7 @@ mod tests {
             dispatch(words).unwrap_err().text()
         };
         insta::assert_snapshot!(error("build ."), @"error: 'hull build' is not there yet");
-        insta::assert_snapshot!(error("container prune"), @"error: 'hull container prune' is not there yet");
+        insta::assert_snapshot!(error("network create"), @"error: 'hull network create' is not there yet");
         insta::assert_snapshot!(error("rnu x"), @r"
         error: unknown command: hull rnu
         hint: did you mean 'hull run'?

@@ -29,6 +29,12 @@ pub(crate) fn empty_null<T: Serialize, S: serde::Serializer>(list: &[T], s: S) -
     Some(list).filter(|list| !list.is_empty()).serialize(s)
 }
 
+/// A number that Go leaves out of JSON.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+pub(crate) fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
 /// How a process runs in a container: of an image (its defaults) or of a container (the merged result).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -94,17 +100,22 @@ pub struct Config {
 #[serde(rename_all = "PascalCase", default)]
 pub struct Healthcheck {
     /// `NONE`, `CMD` args.. or `CMD-SHELL` line.
-    #[serde(deserialize_with = "null_default")]
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "Vec::is_empty")]
     pub test: Vec<String>,
     /// Between checks.
+    #[serde(skip_serializing_if = "is_zero")]
     pub interval: i64,
     /// For one check.
+    #[serde(skip_serializing_if = "is_zero")]
     pub timeout: i64,
     /// Grace after the start.
+    #[serde(skip_serializing_if = "is_zero")]
     pub start_period: i64,
     /// Between checks during the grace.
+    #[serde(skip_serializing_if = "is_zero")]
     pub start_interval: i64,
     /// Failures until unhealthy.
+    #[serde(skip_serializing_if = "is_zero")]
     pub retries: i64,
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::container::Record;
+use crate::container::{Record, is_zero};
 
 /// What kind of thing something happened to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,11 +80,6 @@ pub struct Actor {
     /// What else is known: of containers the image, the name and all labels.
     #[serde(default, deserialize_with = "crate::container::null_default")]
     pub attributes: BTreeMap<String, String>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(number: &i64) -> bool {
-    *number == 0
 }
 
 impl Event {

@@ -301,6 +301,10 @@ fn host_config(record: &Record) -> HostConfig {
     default(&mut out.ipc_mode, "private");
     default(&mut out.cgroupns_mode, "private");
     default(&mut out.runtime, "hull");
+    if out.memory > 0 && out.memory_swap == 0 {
+        // Docker's default, which is what the container gets.
+        out.memory_swap = out.memory.saturating_mul(2);
+    }
     if out.shm_size == 0 {
         out.shm_size = 64 << 20;
     }
