@@ -1,5 +1,6 @@
 //! Volumes and mounts.
 
+mod fault;
 mod owner;
 mod share;
 
