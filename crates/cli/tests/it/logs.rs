@@ -311,3 +311,43 @@ fn privileged_a_slow_client_stops_the_container_only_if_it_may() {
     }
     host.assert_clean(&before);
 }
+
+#[test]
+fn privileged_a_line_is_whole_though_its_monitor_was_killed_within_it() {
+    let Some((host, image)) = machine() else { return };
+    for driver in ["json-file", "local"] {
+        let script =
+            "echo one; printf half; while [ ! -e /go ]; do sleep 0.01; done; echo ' done'; echo three; sleep 1000";
+        host.ok(shell(
+            &format!("run -d --name cc --log-driver {driver} {image}"),
+            script,
+        ));
+        let id = host.ok(["inspect", "-f", "{{.Id}}", "cc"]);
+        let folder = host.run_root().join("containers").join(&id);
+        wait::until("half a line", || {
+            let bytes = std::fs::read(folder.join("unfinished")).ok()?;
+            bytes.windows(4).any(|part| part == b"half").then_some(())
+        });
+        let state = std::fs::read_to_string(folder.join("state.json")).unwrap();
+        let monitor = state
+            .split_once("\"MonitorPid\":")
+            .unwrap()
+            .1
+            .split([',', '}'])
+            .next()
+            .unwrap()
+            .to_owned();
+        assert!(host.command("kill").args(["-9", &monitor]).status().unwrap().success());
+        // Any command that looks at it puts another monitor in its place.
+        wait::until("another monitor", || {
+            host.ok(["ps"]);
+            let now = std::fs::read_to_string(folder.join("state.json")).ok()?;
+            (!now.contains(&format!("\"MonitorPid\":{monitor}"))).then_some(())
+        });
+        host.ok(["exec", "cc", "touch", "/go"]);
+        wait::until("the lines after", || {
+            (host.hull(["logs", "cc"]).stdout == "one\nhalf done\nthree\n").then_some(())
+        });
+        host.ok(["rm", "-f", "cc"]);
+    }
+}

@@ -46,7 +46,7 @@ fn read<'a>(bytes: &'a [u8], text: &'a mut Vec<u8>) -> Option<Found<'a>> {
     };
     let rest = rest.strip_prefix(b"\"time\":\"")?;
     // RFC 3339 takes 20 to 35 bytes.
-    let length = rest.iter().take(40).position(|&b| b == b'"')?;
+    let length = memchr::memchr2(b'"', b'\\', &rest[..rest.len().min(40)])?;
     let (time, rest) = rest.split_at(length);
     let rest = rest.strip_prefix(b"\"}\n")?;
     let entry = Entry {
