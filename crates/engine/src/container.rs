@@ -51,7 +51,6 @@ pub use kill::{kill, parse as parse_signal};
 pub use list::{ListRequest, Summary, SummaryHostConfig, SummaryNetworks, list, status_text};
 pub use logs::{LogsRequest, logs};
 pub use pause::{pause, unpause};
-pub(crate) use policy::wants_restart;
 pub use prune::{PruneRequest, Pruned, prune};
 pub use recover::all as recover;
 pub use remove::{RemoveRequest, remove};

@@ -155,12 +155,6 @@ pub enum Error {
         /// The container.
         id: String,
     },
-    /// The container runs, but its monitor was killed.
-    #[error("cannot attach to container {id}: its monitor was killed")]
-    Unmonitored {
-        /// The container.
-        id: String,
-    },
     /// A container could not be started.
     #[error("failed to start container {}", short(id))]
     Start {
@@ -289,8 +283,7 @@ impl Error {
             | Self::Running { .. }
             | Self::Busy { .. }
             | Self::Renaming { .. }
-            | Self::State(_)
-            | Self::Unmonitored { .. } => ErrorKind::Conflict,
+            | Self::State(_) => ErrorKind::Conflict,
             Self::Freeze { source, .. } => source.kind(),
             Self::Update { source, .. } => source
                 .downcast_ref::<hull_runtime::Error>()

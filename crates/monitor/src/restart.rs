@@ -17,7 +17,7 @@ use crate::keep::Keep;
 use crate::launch::Launch;
 use crate::log::now;
 use crate::supervise::{Ward, dismiss, reap};
-use crate::teardown::write_json;
+use crate::teardown::{all_cgroups, write_json};
 
 /// Docker's first delay, which doubles each time up to [`DELAY_MAX`].
 const DELAY_MIN: Duration = Duration::from_millis(100);
@@ -70,7 +70,7 @@ pub fn halted(run: &Path) -> Option<Halt> {
 /// Whether the container is to be started again. Its policy may have been changed while it ran.
 pub(crate) fn again(keep: &Keep, exit: &LastExit) -> bool {
     // What is removed at its end has no policy.
-    if keep.auto_remove || exit.stopped || halted(&keep.run).is_some() {
+    if keep.auto_remove || halted(&keep.run).is_some() {
         return false;
     }
     let record = std::fs::read(keep.data.join("config.json")).ok();
@@ -78,15 +78,16 @@ pub(crate) fn again(keep: &Keep, exit: &LastExit) -> bool {
     record.is_some_and(|record| wanted(&record.host_config.restart_policy, exit))
 }
 
-fn wanted(policy: &RestartPolicy, exit: &LastExit) -> bool {
-    match policy.name.as_str() {
-        "always" | "unless-stopped" => true,
-        "on-failure" => {
-            let limit = policy.maximum_retry_count;
-            exit.exit_code != 0 && (limit <= 0 || i64::from(exit.restarts) < limit)
+/// Whether `policy` wants a container started again that has ended so.
+#[must_use]
+pub fn wanted(policy: &RestartPolicy, exit: &LastExit) -> bool {
+    let limit = policy.maximum_retry_count;
+    !exit.stopped
+        && match policy.name.as_str() {
+            "always" | "unless-stopped" => true,
+            "on-failure" => exit.exit_code != 0 && (limit <= 0 || i64::from(exit.restarts) < limit),
+            _ => false,
         }
-        _ => false,
-    }
 }
 
 /// The delay after one of `last`, for a container that ran for `ran`.
@@ -148,7 +149,7 @@ impl Ward {
         self.keep.network = None;
         self.reserved.clear();
         // What cannot be removed now is the next start's to complain of.
-        let _ = cgroup::remove(&self.keep.cgroups);
+        let _ = cgroup::remove(&all_cgroups(&self.keep.remains()));
         let _ = std::fs::remove_file(self.keep.run.join(health::FILE));
         let _ = write_json(&self.keep.data.join("exit.json"), exit);
         self.keep.tell_end(exit, false);

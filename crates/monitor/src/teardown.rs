@@ -57,7 +57,7 @@ pub fn teardown(remains: &Remains<'_>, exit: &LastExit) -> Result<Option<PathBuf
 }
 
 /// The cgroups that the container was started in, and those that it joined later.
-fn all_cgroups(remains: &Remains<'_>) -> Vec<PathBuf> {
+pub(crate) fn all_cgroups(remains: &Remains<'_>) -> Vec<PathBuf> {
     let mut all = remains.cgroups.to_vec();
     // Mostly there is none.
     if let Ok(bytes) = std::fs::read(remains.run.join(JOINED)) {

@@ -4,7 +4,7 @@ use hull_engine::container;
 use hull_spec::ErrorKind;
 
 use super::{Command, stop};
-use crate::args::{Count, Flag, Matches};
+use crate::args::{Count, Matches};
 use crate::context::Context;
 use crate::error::{Failure, Outcome, for_each};
 
@@ -12,15 +12,7 @@ pub(crate) const COMMAND: Command = Command {
     names: &["restart", "container restart"],
     synopsis: "[OPTIONS] CONTAINER [CONTAINER...]",
     about: "Stop containers and start them again",
-    flags: &[
-        Flag::string("signal")
-            .short('s')
-            .help("Signal that asks it to stop, instead of its own"),
-        Flag::int("timeout")
-            .short('t')
-            .help("Seconds until it is killed; -1 to wait for ever"),
-        Flag::int("time").hidden(),
-    ],
+    flags: stop::FLAGS,
     count: Count::AtLeast(1),
     interspersed: true,
     run,

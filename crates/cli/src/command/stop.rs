@@ -11,19 +11,22 @@ pub(crate) const COMMAND: Command = Command {
     names: &["stop", "container stop"],
     synopsis: "[OPTIONS] CONTAINER [CONTAINER...]",
     about: "Stop running containers",
-    flags: &[
-        Flag::string("signal")
-            .short('s')
-            .help("Signal that asks it to stop, instead of its own"),
-        Flag::int("timeout")
-            .short('t')
-            .help("Seconds until it is killed; -1 to wait for ever"),
-        Flag::int("time").hidden(),
-    ],
+    flags: FLAGS,
     count: Count::AtLeast(1),
     interspersed: true,
     run,
 };
+
+/// Of `stop` and of `restart`.
+pub(super) const FLAGS: &[Flag] = &[
+    Flag::string("signal")
+        .short('s')
+        .help("Signal that asks it to stop, instead of its own"),
+    Flag::int("timeout")
+        .short('t')
+        .help("Seconds until it is killed; -1 to wait for ever"),
+    Flag::int("time").hidden(),
+];
 
 fn run(args: &Matches, ctx: &Context) -> Outcome {
     check_time(args)?;

@@ -1,6 +1,6 @@
 //! What a container's restart policy and health check may say.
 
-use hull_spec::container::{Healthcheck, HostConfig, LastExit, RestartPolicy};
+use hull_spec::container::{Healthcheck, HostConfig, RestartPolicy};
 
 use crate::{Error, Result};
 
@@ -25,17 +25,6 @@ pub(crate) fn check_restart(policy: &RestartPolicy) -> Result<()> {
              'unless-stopped'"
         ))),
     }
-}
-
-/// Whether a container that has ended so is to be started again.
-pub(crate) fn wants_restart(policy: &RestartPolicy, exit: &LastExit) -> bool {
-    let limit = policy.maximum_retry_count;
-    !exit.stopped
-        && match policy.name.as_str() {
-            "always" | "unless-stopped" => true,
-            "on-failure" => exit.exit_code != 0 && (limit <= 0 || i64::from(exit.restarts) < limit),
-            _ => false,
-        }
 }
 
 /// Refuses a health check that Docker refuses, in its words, and a consequence of bad health that is none.

@@ -91,7 +91,7 @@ fn wanted(engine: &Engine, record: &Record) -> bool {
     rustix::process::geteuid().is_root()
         && look
             .and_then(|look| look.exit)
-            .is_some_and(|exit| super::policy::wants_restart(&record.host_config.restart_policy, &exit))
+            .is_some_and(|exit| hull_monitor::wants_restart(&record.host_config.restart_policy, &exit))
 }
 
 /// Gives a container that runs without a monitor a new one.

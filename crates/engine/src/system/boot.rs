@@ -53,7 +53,7 @@ fn wants_to_run(engine: &Engine, record: &Record) -> Result<bool> {
     };
     let policy = &record.host_config.restart_policy;
     // Docker starts these at its own start whoever has stopped them.
-    Ok(policy.name == "always" || container::wants_restart(policy, &exit))
+    Ok(policy.name == "always" || hull_monitor::wants_restart(policy, &exit))
 }
 
 /// Stops all running containers for the host's end: at its next boot their policies hold as if they had run on.
