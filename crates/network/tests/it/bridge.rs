@@ -93,6 +93,7 @@ fn privileged_the_link_goes_with_its_namespace() {
 fn privileged_removal_leaves_the_host_as_it_was() {
     let Some(lab) = Lab::new() else { return };
     lab.host.sh("sysctl -qw net.ipv4.ip_forward=0");
+    lab.settle();
     let before = lab
         .host
         .sh("ip -o link; ip -o addr; nft list ruleset; sysctl net.ipv4.ip_forward");
@@ -115,6 +116,7 @@ fn privileged_removal_leaves_the_host_as_it_was() {
 fn privileged_a_half_made_bridge_is_undone() {
     let Some(mut lab) = Lab::new() else { return };
     lab.host.sh("sysctl -qw net.ipv4.ip_forward=0");
+    lab.settle();
     let before = lab.host.sh("ip -o link; ip -o addr; sysctl net.ipv4.ip_forward");
     // No table has a name of this length: the kernel refuses the rules when the bridge stands.
     let table = std::mem::replace(&mut lab.settings.table, "x".repeat(300));

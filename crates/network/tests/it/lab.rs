@@ -168,6 +168,20 @@ impl Lab {
         Some(lab)
     }
 
+    /// Waits until the host's way out has come up: the kernel notices its carrier, and that nobody else has its address,
+    /// only later, which would look like something that the test has changed.
+    pub(crate) fn settle(&self) {
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        loop {
+            let seen = self.host.sh("ip -o link show up0; ip -o addr show up0");
+            if seen.contains("state UP") && seen.contains("inet6") && !seen.contains("tentative") {
+                return;
+            }
+            assert!(std::time::Instant::now() < end, "up0 does not come up: {seen}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
     pub(crate) fn ensure(&self) -> Network {
         self.host.run(|| bridge::ensure(&self.settings)).unwrap()
     }
