@@ -22,6 +22,7 @@ mod pause;
 mod policy;
 pub mod port;
 mod prune;
+mod reader;
 mod record;
 mod recover;
 mod remove;

@@ -6,6 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::too_many_lines))]
 
+mod crowd;
 pub mod distribution;
 pub mod elf;
 pub mod host;

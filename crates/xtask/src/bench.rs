@@ -5,11 +5,13 @@
 //! where they are, such as `chroot /srv/peers`; `HULL_BENCH_PEER_ROOT` is then the path of that place's root).
 
 mod cases;
+mod crowd;
 mod logs;
 mod measure;
 mod memory;
 mod peers;
 mod table;
+mod verbs;
 
 use std::path::PathBuf;
 
@@ -28,7 +30,7 @@ pub(crate) struct Options {
     /// A quarter of the rounds.
     #[arg(long)]
     quick: bool,
-    /// Only these: size, run, exec, many, logs, pull.
+    /// Only these: size, pull, run, exec, verbs, cp, many, stopped, healthy, thousand, logs.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Run the crates' own benchmarks (criterion), too.
@@ -109,8 +111,23 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         if wanted("exec") {
             cases::exec(&bench, &image, &mut table)?;
         }
+        if wanted("verbs") {
+            verbs::run(&bench, &image, &mut table)?;
+        }
+        if wanted("cp") {
+            verbs::copy(&bench, &image, &mut table)?;
+        }
         if wanted("many") {
             cases::many(&bench, &image, &mut table)?;
+        }
+        if wanted("stopped") {
+            crowd::stopped(&bench, &image, &mut table)?;
+        }
+        if wanted("healthy") {
+            crowd::healthy(&bench, &image, &mut table)?;
+        }
+        if wanted("thousand") {
+            crowd::thousand(&bench, &image, &mut table)?;
         }
         if wanted("logs") {
             logs::run(&bench, &image, &mut table)?;

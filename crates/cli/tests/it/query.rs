@@ -89,3 +89,34 @@ fn privileged_a_followed_log_loses_nothing_to_rotation() {
     assert_eq!(host.ok(["logs", "--tail", "2", "chatty"]), "line 398\nline 399");
     assert_eq!(host.ok(["logs", "--since", "1h", "--until", "1h", "chatty"]), "");
 }
+
+#[test]
+fn privileged_a_thousand_stopped_containers_hide_none_that_runs() {
+    let Some((host, image)) = machine() else { return };
+    let made = host.ok(words(&format!("create --name made {image} true")));
+    host.ok(words(&format!("run -d --name web {image} sleep 1000")));
+    host.ok(words(&format!("run --name ended {image} true")));
+    let crowd = host.multiply(&made, 1000);
+    assert_eq!(host.ok(["ps", "--format", "{{.Names}} {{.State}}"]), "web running");
+    let all = host.ok(["ps", "-a", "--format", "{{.Names}} {{.State}}"]);
+    assert_eq!(all.lines().count(), 1003);
+    for line in ["web running", "made created", "made-0 exited", "made-999 exited"] {
+        assert!(all.lines().any(|shown| shown == line), "{line}");
+    }
+    assert_eq!(
+        host.ok(["ps", "-a", "--format", "{{.Names}}", "-f", "name=made-77"])
+            .lines()
+            .count(),
+        11
+    );
+    assert_eq!(
+        host.ok(["ps", "-aq", "--no-trunc", "-f", &format!("id={}", crowd[5])]),
+        crowd[5]
+    );
+    host.ok(["start", "made-5"]);
+    assert_eq!(host.ok(["wait", "made-5"]), "0");
+    assert_eq!(host.ok(["rm", "made-5"]), "made-5");
+    assert_eq!(host.ok(["ps", "-aq"]).lines().count(), 1002);
+    host.ok(["container", "prune", "-f"]);
+    assert_eq!(host.ok(["ps", "-a", "--format", "{{.Names}}"]), "web");
+}

@@ -1,5 +1,6 @@
 //! `create`: a record, a name and a writable layer. Nothing runs yet.
 
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -354,9 +355,14 @@ pub(crate) fn is_being_made(engine: &Engine, id: &str) -> bool {
 /// of none.
 pub(crate) fn sweep(engine: &Engine) {
     let containers = engine.data.join("containers");
+    let mut whole = HashSet::new();
     for entry in fs::read_dir(&containers).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
+        if find::is_id(&name) {
+            whole.insert(name.into_owned().into_bytes());
+            continue;
+        }
         let path: PathBuf = entry.path();
         let dead = if name.starts_with(".removed-") {
             true
@@ -377,13 +383,30 @@ pub(crate) fn sweep(engine: &Engine) {
         }
     }
     mapped::sweep(engine);
-    for entry in fs::read_dir(engine.names()).into_iter().flatten().flatten() {
-        let Ok(owner) = fs::read_link(entry.path()) else {
-            continue;
+    let Ok(folder) = File::open(engine.names()) else { return };
+    let names = fs::read_dir(engine.names()).into_iter().flatten().flatten();
+    let names: Vec<_> = names.map(|entry| entry.file_name()).collect();
+    // Every container has a name, so that without more names than containers none is left over. One that nobody swept
+    // is in nobody's way: whoever wants it takes it.
+    if names.len() <= whole.len() {
+        return;
+    }
+    let mut target = Vec::new();
+    for name in names {
+        target = match rustix::fs::readlinkat(&folder, &name, target) {
+            Ok(owner) => owner.into_bytes(),
+            Err(_) => {
+                target = Vec::new();
+                continue;
+            }
         };
-        let owner = owner.to_string_lossy();
+        // A folder comes with its record in it: most names need no further look.
+        if whole.contains(&target) {
+            continue;
+        }
+        let owner = String::from_utf8_lossy(&target);
         if !find::exists(engine, &owner) && !is_being_made(engine, &owner) {
-            disown(engine, &entry.file_name().to_string_lossy(), &owner);
+            disown(engine, &name.to_string_lossy(), &owner);
         }
     }
 }

@@ -114,7 +114,7 @@ pub fn exists(engine: &Engine, id: &str) -> bool {
 pub fn load(engine: &Engine, id: &str) -> Result<Record> {
     let path = record_path(engine, id);
     match fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| Error::Damaged { path, source }),
+        Ok(bytes) => Record::parse(&bytes).map_err(|source| Error::Damaged { path, source }),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Err(no_such(id)),
         Err(source) => Err(Error::Read { path, source }),
     }
@@ -183,7 +183,7 @@ pub(crate) fn check_name(text: &str, shown: &str) -> Result<()> {
     )))
 }
 
-fn no_such(name: &str) -> Error {
+pub(super) fn no_such(name: &str) -> Error {
     Error::NoSuchContainer {
         name: name.chars().take(300).collect(),
     }

@@ -1,5 +1,7 @@
 //! `ps`: the containers, newest first.
 
+mod gather;
+
 use std::collections::{BTreeMap, HashMap};
 
 use hull_spec::ErrorKind;
@@ -9,11 +11,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::port::{self, Port};
-use super::status::{self, Look};
-use super::{find_id, ids, load, size};
+use super::status::Look;
+use super::{find_id, load, size};
 use crate::elapsed;
 use crate::filter::Filters;
 use crate::{Engine, Error, Result, image, pod};
+use gather::Seen;
 
 /// Which containers to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,16 +95,7 @@ pub struct SummaryNetworks {
 /// If a filter is unknown or malformed, or names a container or an image that is not there; if a record cannot be read.
 pub fn list(engine: &Engine, request: &ListRequest) -> Result<Vec<Summary>> {
     let matcher = Matcher::new(engine, request)?;
-    let mut found = Vec::new();
-    for id in ids(engine)? {
-        match seen(engine, &id, &matcher) {
-            Ok(Some(seen)) => found.push(seen),
-            Ok(None) => {}
-            // Its creation or removal is under way.
-            Err(Error::NoSuchContainer { .. }) => {}
-            Err(e) => return Err(e),
-        }
-    }
+    let mut found = gather::matching(engine, &matcher)?;
     found.sort_by(|a, b| (b.created, &b.record.id).cmp(&(a.created, &a.record.id)));
     if let Some(last) = request.last {
         found.truncate(last);
@@ -139,33 +133,6 @@ fn meaning(engine: &Engine, name: &str) -> Option<String> {
         Err(e) if e.kind() == ErrorKind::NotFound => Some(String::new()),
         Err(_) => None,
     }
-}
-
-/// A container that a list shows.
-struct Seen {
-    record: Record,
-    look: Look,
-    created: Timestamp,
-}
-
-fn seen(engine: &Engine, id: &str, matcher: &Matcher<'_>) -> Result<Option<Seen>> {
-    // Cheap tests come first: most containers of a long list do not run, and their records need not be read.
-    if matcher
-        .ids
-        .as_ref()
-        .is_some_and(|ids| !ids.iter().any(|re| re.is_match(id)))
-    {
-        return Ok(None);
-    }
-    let mut look = status::sight(engine, id)?;
-    if !matcher.all && look.live.is_none() {
-        return Ok(None);
-    }
-    let record = load(engine, id)?;
-    look.health = status::health(engine, &record, &look)?;
-    let created = elapsed::moment(&record.created).unwrap_or_default();
-    let seen = Seen { record, look, created };
-    Ok(matcher.matches(&seen).then_some(seen))
 }
 
 /// The filters, checked and made ready.

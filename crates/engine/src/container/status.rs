@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use hull_runtime::cgroup::{Freeze, frozen};
 use hull_spec::container::{Health, LastExit, LiveState, Record, Status};
-use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 
+use super::reader::{self, Place, Reader};
 use crate::{Engine, Error, Result, elapsed};
 
 /// The exit code of a container whose end nobody saw, because its monitor was killed or the host went down: Docker's
@@ -43,10 +43,14 @@ pub fn derive(engine: &Engine, record: &Record) -> Result<Look> {
 
 /// [`derive`] by the ID alone.
 pub(crate) fn sight(engine: &Engine, id: &str) -> Result<Look> {
-    let run = engine.container_run(id);
+    look(engine, &mut Reader::new(engine), id)
+}
+
+/// [`sight`], by the files that `files` reads.
+pub(crate) fn look(engine: &Engine, files: &mut Reader<'_>, id: &str) -> Result<Look> {
     // The lock is looked at before the state: a monitor that ends meanwhile has written `exit.json` by then.
-    let monitored = held(&run.join("lock"))?;
-    let live: Option<LiveState> = read(&run.join("state.json"))?;
+    let monitored = files.is_locked(id)?;
+    let live = files.live(id)?;
     if let Some(live) = live {
         let alive = alive(live.pid, live.start_ticks);
         // The lock may also be held by a command that starts or removes the container after its monitor was killed:
@@ -59,7 +63,7 @@ pub(crate) fn sight(engine: &Engine, id: &str) -> Result<Look> {
                 // Its process has ended and its monitor is about to say so.
                 false => Status::Running,
             };
-            let exit = read(&engine.container_dir(id).join("exit.json"))?;
+            let exit = files.exit(id)?;
             return Ok(Look {
                 status,
                 live: Some(live),
@@ -69,37 +73,40 @@ pub(crate) fn sight(engine: &Engine, id: &str) -> Result<Look> {
             });
         }
         let exit = end(engine, id, Some(&live))?;
-        return Ok(Look {
-            status: ended(Some(&exit)),
-            live: None,
-            exit: Some(exit),
-            monitored,
-            health: None,
-        });
+        return Ok(at_rest_as(Some(exit), monitored));
     }
-    if monitored {
-        // Being started: not running yet, and whatever ended before is no longer its state.
-        let exit: Option<LastExit> = read(&engine.container_dir(id).join("exit.json"))?;
-        return Ok(Look {
-            status: ended(exit.as_ref()),
-            live: None,
-            exit,
-            monitored,
-            health: None,
-        });
-    }
-    let exit: Option<LastExit> = read(&engine.container_dir(id).join("exit.json"))?;
+    let exit = files.exit(id)?;
     let exit = match exit {
-        None if was_started(&engine.container_dir(id)) => Some(end(engine, id, None)?),
+        // Being started, it is not running yet, and whatever ended before is no longer its state.
+        None if !monitored && files.has(Place::Data, id, WORK) => Some(end(engine, id, None)?),
         exit => exit,
     };
-    Ok(Look {
+    Ok(at_rest_as(exit, monitored))
+}
+
+/// [`sight`] of a container that had no folder in the run root a moment ago, so that there is no lock and no state to
+/// look at. `None` where that is not enough to tell: it was started and nobody wrote down how it ended, or it was started
+/// for the first time since.
+///
+/// # Errors
+/// As [`sight`].
+pub(crate) fn at_rest(files: &mut Reader<'_>, id: &str) -> Result<Option<Look>> {
+    let exit = files.exit(id)?;
+    if exit.is_none() && files.has(Place::Data, id, WORK) {
+        return Ok(None);
+    }
+    Ok(Some(at_rest_as(exit, false)))
+}
+
+/// A container that does not run and has ended in this way.
+fn at_rest_as(exit: Option<LastExit>, monitored: bool) -> Look {
+    Look {
         status: ended(exit.as_ref()),
         live: None,
         exit,
         monitored,
         health: None,
-    })
+    }
 }
 
 /// What the health checks of a container have found; `None` where it has none.
@@ -171,10 +178,8 @@ fn end(engine: &Engine, id: &str, live: Option<&LiveState>) -> Result<LastExit> 
     })
 }
 
-/// Whether the container ran before the host went down: overlayfs makes `work/work` at the first mount.
-fn was_started(dir: &Path) -> bool {
-    rustix::fs::access(dir.join("work/work"), rustix::fs::Access::EXISTS).is_ok()
-}
+/// What overlayfs makes at the first mount: where it is, the container was started.
+const WORK: &str = "work/work";
 
 /// Whether somebody holds the exclusive lock at `path`.
 ///
@@ -193,11 +198,7 @@ pub fn held(path: &Path) -> Result<bool> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(e) => return Err(read(e)),
     };
-    match flock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => Ok(false),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
-        Err(e) => Err(read(e.into())),
-    }
+    reader::is_held(&file).map_err(|errno| read(errno.into()))
 }
 
 /// Whether process `pid` is the one that started `start_ticks` after boot, and has not ended.
@@ -255,6 +256,8 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{FlockOperation, flock};
+
     use super::*;
 
     #[test]

@@ -3,7 +3,7 @@ use std::fs;
 use std::io::Write;
 use std::time::Instant;
 
-use hull_engine::container::{ListRequest, list};
+use hull_engine::container::{self, ListRequest, list};
 use hull_engine::filter::Filters;
 use hull_spec::container::{Empty, EndpointSettings, MountPoint, PortBinding};
 
@@ -162,6 +162,78 @@ fn what_is_half_there_is_left_out() {
     // No data root at all.
     fs::remove_dir_all(&host.engine.data).unwrap();
     assert_eq!(names(&host, &request).unwrap(), "");
+}
+
+/// So many that several threads look at them, where the machine has several cores.
+#[test]
+fn a_long_list_is_as_true_as_a_short_one() {
+    let host = Host::new();
+    let mut running = Vec::new();
+    let mut expected = Vec::new();
+    for at in 0..1000u32 {
+        let id = host.create(&format!("c{at}"), |record| {
+            record.created = format!("2024-05-01T{:02}:{:02}:{:02}Z", at / 3600, at / 60 % 60, at % 60);
+            record.config.labels = BTreeMap::from([("at".to_owned(), at.to_string())]);
+        });
+        let state = match at % 4 {
+            _ if at % 250 == 7 => {
+                running.push(host.start(&id, |_| {}));
+                "running"
+            }
+            // Started, and the host went down.
+            0 => {
+                fs::create_dir_all(host.dir(&id).join("work/work")).unwrap();
+                "exited"
+            }
+            1 => "created",
+            _ => {
+                host.write_exit(&id, |exit| exit.exit_code = i32::try_from(at % 250).unwrap());
+                "exited"
+            }
+        };
+        expected.push((format!("/c{at}"), state));
+    }
+    expected.reverse();
+    let seen = |all: bool| {
+        let request = ListRequest {
+            all,
+            ..ListRequest::default()
+        };
+        let found = list(&host.engine, &request).map_err(|e| e.to_string())?;
+        let line = |c: hull_engine::container::Summary| (c.names[0].clone(), c.state.name());
+        Ok::<Vec<_>, String>(found.into_iter().map(line).collect())
+    };
+    assert_eq!(seen(true).unwrap(), expected);
+    expected.retain(|(_, state)| *state == "running");
+    assert_eq!(expected.len(), 4);
+    assert_eq!(seen(false).unwrap(), expected);
+    // One that cannot be read is told of, whichever thread finds it.
+    let damaged = container::find_id(&host.engine, "c998").unwrap();
+    fs::write(host.dir(&damaged).join("config.json"), "{").unwrap();
+    assert!(seen(true).unwrap_err().contains(&damaged));
+    assert_eq!(seen(false).unwrap(), expected);
+}
+
+/// What a killed command left in the folder of names goes with the next list, and only that.
+#[test]
+fn names_of_no_container_are_swept() {
+    let host = Host::new();
+    let ids: Vec<String> = ["one", "two"].map(|name| host.create(name, |_| {})).into();
+    let link = |name: &str, id: &str| std::os::unix::fs::symlink(id, host.engine.names().join(name)).unwrap();
+    let names = || {
+        let entries = fs::read_dir(host.engine.names()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    link("gone", &"a".repeat(64));
+    container::recover(&host.engine).unwrap();
+    assert_eq!(names(), ["one", "two"]);
+    // A killed rename's: the container goes by its other name.
+    link("renamed", &ids[0]);
+    link("gone", "nonsense");
+    container::recover(&host.engine).unwrap();
+    assert!(names().contains(&"one".into()) && !names().contains(&"gone".into()));
 }
 
 /// Prints how long a list of 200 containers takes; a machine that is busy must not fail the test.

@@ -41,6 +41,16 @@ pub struct Record {
     pub id_maps: Option<IdMaps>,
 }
 
+impl Record {
+    /// Reads `config.json`. Here and not where it is wanted: this crate is built for speed, and lists read many.
+    ///
+    /// # Errors
+    /// If it is no record.
+    pub fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(bytes)
+    }
+}
+
 /// The IDs of a user namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -128,6 +138,26 @@ pub struct LastExit {
     /// How often it had been started again since somebody started it.
     #[serde(default, skip_serializing_if = "is_zero_u32")]
     pub restarts: u32,
+}
+
+impl LastExit {
+    /// Reads `exit.json`; as [`Record::parse`].
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(bytes)
+    }
+}
+
+impl LiveState {
+    /// Reads `state.json`; as [`Record::parse`].
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(bytes)
+    }
 }
 
 /// `health.json`, and Docker's `State.Health`: what a container's health checks have found.

@@ -81,7 +81,7 @@ pub(super) fn run(bench: &Bench, image: &str, table: &mut Table) -> Result<()> {
 
 /// Lets the disk come to rest after a tree was deleted: for five seconds ext4 without a journal steps around the inodes of
 /// deleted files one by one, and making ten thousand files then takes several times as long.
-fn rest() {
+pub(super) fn rest() {
     rustix::fs::sync();
     std::thread::sleep(Duration::from_secs(8));
 }

@@ -86,7 +86,8 @@ impl Contender {
         Ok(())
     }
 
-    fn time(&self) -> Result<Duration> {
+    /// Runs it once; it must succeed.
+    pub(crate) fn time(&self) -> Result<Duration> {
         if let Some(before) = &self.before {
             before()?;
         }
@@ -109,6 +110,10 @@ impl Contender {
 pub(crate) struct Times(Vec<Duration>);
 
 impl Times {
+    pub(crate) fn push(&mut self, took: Duration) {
+        self.0.push(took);
+    }
+
     /// The middle of the times, the least disturbed figure that is still typical.
     pub(crate) fn median(&self) -> Duration {
         let mut sorted = self.0.clone();

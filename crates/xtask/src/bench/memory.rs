@@ -33,6 +33,31 @@ pub(crate) fn pss(pid: u32) -> Option<u64> {
     )
 }
 
+/// The time of a processor that these processes have used, without their children. What has ended counts nothing.
+pub(crate) fn cpu(pids: &[u32]) -> Duration {
+    let nanos = |pid: &u32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    };
+    Duration::from_nanos(pids.iter().filter_map(nanos).sum())
+}
+
+/// The time that the machine's processors have been busy, all together.
+pub(crate) fn busy() -> Result<Duration> {
+    let text = std::fs::read_to_string("/proc/stat").context("read /proc/stat")?;
+    let ticks = busy_ticks(&text).context("/proc/stat has no line `cpu`")?;
+    // The kernel tells it in hundredths of a second, whatever its own clock is.
+    Ok(Duration::from_millis(ticks * 10))
+}
+
+/// user, nice, system, irq and softirq; not idle, iowait, and what the machine below took.
+fn busy_ticks(text: &str) -> Option<u64> {
+    let numbers = text.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    let numbers: Vec<u64> = numbers.split_whitespace().filter_map(|n| n.parse().ok()).collect();
+    let busy = [0, 1, 2, 5, 6];
+    busy.iter().map(|at| numbers.get(*at).copied()).sum()
+}
+
 /// Runs `command` and returns the most memory that it had resident at once. The kernel keeps the mark; it is read until
 /// the process ends.
 pub(crate) fn peak(command: &mut Command) -> Result<u64> {
@@ -74,5 +99,7 @@ mod tests {
         assert_eq!(field("Rss:  9 kB\nPss:      123 kB\n", "Pss:"), Some(123 * 1024));
         assert_eq!(field("VmHWM: x kB", "VmHWM:"), None);
         assert!(pss(std::process::id()).unwrap() > 100_000);
+        assert_eq!(busy_ticks("cpu  1 2 4 1000 1000 8 16 32 0 0\ncpu0 9 9\n"), Some(31));
+        assert!(busy().unwrap() > Duration::ZERO && cpu(&[std::process::id()]) > Duration::ZERO);
     }
 }
