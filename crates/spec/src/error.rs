@@ -46,6 +46,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A manifest or an index is malformed, or is two things at once.
+    #[error("the document is malformed: {reason}")]
+    Document {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A platform does not follow `os[/architecture[/variant]]`.
     #[error("invalid platform `{platform}`: {reason}")]
     Platform {

@@ -5,6 +5,7 @@
 
 pub mod container;
 mod digest;
+mod document;
 mod error;
 pub mod event;
 pub mod image;
@@ -14,6 +15,7 @@ pub mod progress;
 mod reference;
 
 pub use digest::{Algorithm, Digest, chain_id};
+pub use document::{Document, INDEX_DEPTH_MAX, LAYERS_MAX};
 pub use error::{Error, ErrorKind};
 pub use platform::Platform;
 pub use progress::Progress;

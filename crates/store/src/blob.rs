@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 
 use hull_spec::Digest;
 
+use crate::archive::Section;
 use crate::error::{At, Error, Result};
 use crate::hash::digest as digest_of;
 use crate::{Lease, Store};
@@ -44,6 +45,18 @@ pub fn read(store: &Store, digest: &Digest, limit: u64) -> Result<Vec<u8>> {
     }
     verify(&bytes, digest)?;
     Ok(bytes)
+}
+
+/// A blob's bytes, to be read in parts or copied by the kernel. They are not checked: what is in the store was.
+///
+/// # Errors
+/// If it is missing or unreadable.
+pub fn open(store: &Store, digest: &Digest) -> Result<Section> {
+    let path = store.blob_path(digest);
+    match File::open(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::NoBlob { digest: digest.clone() }),
+        opened => Section::of(opened.at("open", &path)?).at("examine", &path),
+    }
 }
 
 /// Adds a blob that is at hand whole: a manifest or a config. Does nothing if it is there already.

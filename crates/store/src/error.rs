@@ -232,6 +232,22 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// An archive of images is not what it should be.
+    #[error("the image archive `{place}` is malformed: {reason}")]
+    Malformed {
+        /// The archive.
+        place: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An archive of images is of a kind that is not read or written.
+    #[error("cannot use the image archive `{place}`: {reason}")]
+    Foreign {
+        /// The archive.
+        place: String,
+        /// Why.
+        reason: String,
+    },
     /// What an image was to be recorded from contradicts itself.
     #[error("image {id} is inconsistent: {reason}")]
     Image {
@@ -257,7 +273,7 @@ impl Error {
             Self::Source { .. } => ErrorKind::Unavailable,
             Self::TooLarge { .. } | Self::NoSpace { .. } => ErrorKind::Exhausted,
             Self::Unmapped { .. } => ErrorKind::Denied,
-            Self::MediaType { .. } | Self::Redirected { .. } => ErrorKind::Unsupported,
+            Self::MediaType { .. } | Self::Redirected { .. } | Self::Foreign { .. } => ErrorKind::Unsupported,
             Self::Name(error) => error.kind(),
             Self::Ambiguous { .. }
             | Self::BlobDigest { .. }
@@ -269,6 +285,7 @@ impl Error {
             | Self::Unpack { .. }
             | Self::Reserved { .. }
             | Self::Overwrite { .. }
+            | Self::Malformed { .. }
             | Self::Image { .. } => ErrorKind::Invalid,
         }
     }

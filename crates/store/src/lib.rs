@@ -28,6 +28,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::too_many_lines))]
 
+pub mod archive;
 pub mod blob;
 pub mod change;
 mod error;

@@ -174,6 +174,18 @@ impl<R: BufRead> Reader<R> {
         self.remaining -= count as u64;
     }
 
+    /// The input: right behind the header, after [`Self::next`].
+    pub(crate) fn input(&self) -> &R {
+        &self.input
+    }
+
+    /// Gives up the present entry's data: the caller moves the input so many bytes forward.
+    pub(crate) fn pass(&mut self) -> (&mut R, u64) {
+        let rest = self.remaining.saturating_add(self.padding);
+        (self.remaining, self.padding) = (0, 0);
+        (&mut self.input, rest)
+    }
+
     /// What lies behind the archive's end.
     pub fn into_rest(self) -> R {
         self.input

@@ -81,6 +81,20 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
+    /// Lets `copy` write the next `count` bytes of the present entry's data to the output.
+    ///
+    /// # Errors
+    /// What `copy` says; more data than the entry has.
+    pub(crate) fn data_by(&mut self, count: u64, copy: impl FnOnce(&mut W) -> io::Result<()>) -> io::Result<()> {
+        self.remaining = self
+            .remaining
+            .checked_sub(count)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "more data than the entry's size"))?;
+        copy(&mut self.out)?;
+        self.written += count;
+        Ok(())
+    }
+
     /// Writes an entry with what a file holds. One that was cut since it was described is filled up with zeros, as GNU tar
     /// does: the archive has told its size already.
     ///

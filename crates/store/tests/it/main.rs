@@ -9,3 +9,4 @@ mod hostile;
 mod images;
 mod layers;
 mod sharing;
+mod transport;
