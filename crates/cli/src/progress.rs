@@ -1,4 +1,4 @@
-//! How a pull is shown: a bar a layer on a terminal, plain lines elsewhere, in Docker's words.
+//! How a pull or a push is shown: a bar a layer on a terminal, plain lines elsewhere, in Docker's words.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -67,11 +67,15 @@ impl Lines {
             Event::Retrying { blob, seconds } => {
                 return Some(format!("{}: Retrying in {seconds} seconds", blob.short()));
             }
-            Event::Downloading { .. } => return None,
+            Event::Downloading { .. } | Event::Uploading { .. } => return None,
+            Event::Mounted { blob, from } => return Some(format!("{}: Mounted from {from}", blob.short())),
             Event::Pending(layer) => (layer, "Pulling fs layer"),
             Event::Exists(layer) => (layer, "Already exists"),
             Event::Downloaded(layer) => (layer, "Download complete"),
             Event::Done(layer) => (layer, "Pull complete"),
+            Event::Preparing(layer) => (layer, "Preparing"),
+            Event::Uploaded(layer) => (layer, "Pushed"),
+            Event::Stored(layer) => (layer, "Layer already exists"),
         };
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         (said.insert(layer.clone(), word) != Some(word)).then(|| format!("{}: {word}", layer.short()))
@@ -105,19 +109,26 @@ impl Bars {
             Event::Message(text) => drop(self.all.println(text)),
             Event::Pending(layer) => self.say(layer, PLAIN, "Pulling fs layer"),
             Event::Exists(layer) => self.finish(layer, "Already exists"),
-            Event::Downloading { blob, done, total } => {
-                let template = if *total == 0 { LOADING_UNKNOWN } else { LOADING };
-                let bar = self.bar(blob);
-                if bar.message() != "Downloading" {
-                    self.say(blob, template, "Downloading");
-                }
-                bar.set_length(*total);
-                bar.set_position(*done);
-            }
+            Event::Downloading { blob, done, total } => self.moving(blob, "Downloading", *done, *total),
+            Event::Uploading { blob, done, total } => self.moving(blob, "Pushing", *done, *total),
             Event::Retrying { blob, seconds } => self.say(blob, PLAIN, &format!("Retrying in {seconds} seconds")),
             Event::Downloaded(layer) => self.say(layer, PLAIN, "Download complete"),
             Event::Done(layer) => self.finish(layer, "Pull complete"),
+            Event::Preparing(layer) => self.say(layer, PLAIN, "Preparing"),
+            Event::Uploaded(layer) => self.finish(layer, "Pushed"),
+            Event::Stored(layer) => self.finish(layer, "Layer already exists"),
+            Event::Mounted { blob, from } => self.finish(blob, &format!("Mounted from {from}")),
         }
+    }
+
+    fn moving(&self, blob: &Digest, word: &str, done: u64, total: u64) {
+        let template = if total == 0 { LOADING_UNKNOWN } else { LOADING };
+        let bar = self.bar(blob);
+        if bar.message() != word {
+            self.say(blob, template, word);
+        }
+        bar.set_length(total);
+        bar.set_position(done);
     }
 
     fn bar(&self, layer: &Digest) -> ProgressBar {
@@ -140,7 +151,7 @@ impl Bars {
         bar.tick();
     }
 
-    fn finish(&self, layer: &Digest, text: &'static str) {
+    fn finish(&self, layer: &Digest, text: &str) {
         self.say(layer, PLAIN, text);
         self.bar(layer).abandon();
     }
@@ -179,6 +190,37 @@ mod tests {
         abababababab: Retrying in 2 seconds
         abababababab: Download complete
         abababababab: Pull complete
+        ");
+    }
+
+    #[test]
+    fn a_push_says_what_docker_says() {
+        let layer = |byte| Digest::sha256(&[byte; 32]);
+        let lines = Lines::default();
+        let told: Vec<String> = [
+            Event::Preparing(layer(1)),
+            Event::Preparing(layer(2)),
+            Event::Uploading {
+                blob: layer(1),
+                done: 1,
+                total: 2,
+            },
+            Event::Stored(layer(2)),
+            Event::Uploaded(layer(1)),
+            Event::Mounted {
+                blob: layer(3),
+                from: "library/busybox".to_owned(),
+            },
+        ]
+        .iter()
+        .filter_map(|event| lines.line(event))
+        .collect();
+        insta::assert_snapshot!(told.join("\n"), @r"
+        010101010101: Preparing
+        020202020202: Preparing
+        020202020202: Layer already exists
+        010101010101: Pushed
+        030303030303: Mounted from library/busybox
         ");
     }
 

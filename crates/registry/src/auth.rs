@@ -14,7 +14,7 @@ use crate::Error;
 use crate::challenge::Challenge;
 use crate::credentials::Credentials;
 use crate::settings::Settings;
-use crate::transport::{Request, Response};
+use crate::transport::{Body, Request, Response};
 use crate::url::{Origin, Scheme, Url, escape};
 
 /// The most that a token server may answer, in bytes.
@@ -54,7 +54,7 @@ struct Granted {
 /// One registry asked for one thing.
 pub(crate) struct Door<'a> {
     pub(crate) origin: &'a Origin,
-    /// `repository:NAME:pull`.
+    /// `repository:NAME:pull`; several with a space between them.
     pub(crate) scope: &'a str,
     /// How errors call the registry.
     pub(crate) registry: &'a str,
@@ -137,8 +137,18 @@ fn fetch(
     send: &dyn Fn(&Request<'_>) -> Result<Response, Error>,
 ) -> Result<Token, Error> {
     let url = check_realm(settings, door, realm)?;
+    let form;
     let request = match door.credentials {
-        Some(Credentials::Identity(refresh)) => oauth2(url, service, door.scope, refresh),
+        Some(Credentials::Identity(refresh)) => {
+            form = oauth2(service, door.scope, refresh);
+            Request {
+                method: "POST",
+                url,
+                headers: &[],
+                authorization: None,
+                body: Body::Form(&form),
+            }
+        }
         credentials => get(url, service, door.scope, credentials),
     };
     let response = send(&request)?;
@@ -199,7 +209,11 @@ fn check_realm(settings: &Settings, door: &Door<'_>, realm: &str) -> Result<Url,
 }
 
 fn get<'a>(url: Url, service: Option<&str>, scope: &str, credentials: Option<&Credentials>) -> Request<'a> {
-    let mut query = format!("scope={}", escape(scope));
+    let scopes: Vec<String> = scope
+        .split(' ')
+        .map(|scope| format!("scope={}", escape(scope)))
+        .collect();
+    let mut query = scopes.join("&");
     if let Some(service) = service {
         query = format!("service={}&{query}", escape(service));
     }
@@ -212,24 +226,18 @@ fn get<'a>(url: Url, service: Option<&str>, scope: &str, credentials: Option<&Cr
         url: url.at(format!("{}{joint}{query}", url.path)),
         headers: &[],
         authorization: credentials.and_then(Credentials::basic),
-        form: None,
+        body: Body::Empty,
     }
 }
 
-fn oauth2<'a>(url: Url, service: Option<&str>, scope: &str, refresh: &str) -> Request<'a> {
-    let form = format!(
+/// The form that asks for a token.
+fn oauth2(service: Option<&str>, scope: &str, refresh: &str) -> String {
+    format!(
         "grant_type=refresh_token&service={}&client_id={CLIENT_ID}&scope={}&refresh_token={}",
         escape(service.unwrap_or("")),
         escape(scope),
         escape(refresh)
-    );
-    Request {
-        method: "POST",
-        url,
-        headers: &[],
-        authorization: None,
-        form: Some(form),
-    }
+    )
 }
 
 #[cfg(test)]
@@ -288,7 +296,12 @@ mod tests {
             "/token?x=1&account=a%20b%26c&service=reg%26x&scope=repository:a/b:pull"
         );
         assert_eq!(request.authorization.as_deref(), Some("Basic YSBiJmM6cA=="));
-        let form = oauth2(url, None, "s", "r+t").form.unwrap();
+        let several = get(url, None, "repository:a:pull,push repository:b:pull", None);
+        assert_eq!(
+            several.url.path,
+            "/token?x=1&scope=repository:a:pull,push&scope=repository:b:pull"
+        );
+        let form = oauth2(None, "s", "r+t");
         assert!(
             form.contains("refresh_token=r%2Bt") && form.contains("grant_type=refresh_token"),
             "{form}"

@@ -9,6 +9,11 @@ use crate::Error;
 /// name no platform are a last resort: the image config will tell. Attestations are for `unknown/unknown`, so they are
 /// never chosen.
 pub(crate) fn choose<'a>(index: &'a Index, wanted: &Platform, reference: &Reference) -> Result<&'a Descriptor, Error> {
+    choose_named(index, wanted, &reference.familiar())
+}
+
+/// The same of an index that errors call `name`.
+pub(crate) fn choose_named<'a>(index: &'a Index, wanted: &Platform, name: &str) -> Result<&'a Descriptor, Error> {
     let candidates = || {
         index.manifests.iter().filter(|entry| {
             media::is_manifest(&entry.media_type) || media::is_index(&entry.media_type) || entry.media_type.is_empty()
@@ -30,7 +35,7 @@ pub(crate) fn choose<'a>(index: &'a Index, wanted: &Platform, reference: &Refere
         offered.dedup();
         offered.truncate(20);
         Error::NoPlatform {
-            reference: reference.familiar(),
+            reference: name.to_owned(),
             wanted: Box::new(wanted.clone()),
             offered,
         }

@@ -10,7 +10,7 @@ use crate::credentials::{self, Credentials};
 use crate::retry::Cancel;
 use crate::settings::{Retry, Settings};
 use crate::source::{Source, sources};
-use crate::transport::{Request, Response, Transport};
+use crate::transport::{Body, Request, Response, Transport};
 use crate::url::{Scheme, Url};
 use crate::{Error, challenge, failure};
 
@@ -28,13 +28,39 @@ pub struct Client {
 /// What is known of a registry's credentials; or which helper failed, and why.
 type Known = Result<Option<Credentials>, (String, String)>;
 
-/// What is asked of one repository.
+/// What is asked of one registry.
 #[derive(Clone, Debug)]
 pub(crate) struct Ask<'a> {
     pub(crate) method: &'static str,
-    /// What follows the repository: `manifests/latest`.
-    pub(crate) tail: String,
+    pub(crate) at: At<'a>,
     pub(crate) headers: &'a [(&'static str, String)],
+    /// What a token is to allow; `repository:NAME:pull` where it is empty.
+    pub(crate) scope: &'a str,
+    pub(crate) body: Body<'a>,
+}
+
+/// Where it is asked.
+#[derive(Clone, Debug)]
+pub(crate) enum At<'a> {
+    /// In the repository: `manifests/latest`.
+    Tail(String),
+    /// Below the registry's `/v2/`: `_catalog`.
+    Path(String),
+    /// Where the registry has sent us. Credentials go there only if it is the registry's own origin.
+    Url(&'a Url),
+}
+
+impl<'a> Ask<'a> {
+    /// Something to be read from the repository.
+    pub(crate) fn read(method: &'static str, tail: String, headers: &'a [(&'static str, String)]) -> Self {
+        Self {
+            method,
+            at: At::Tail(tail),
+            headers,
+            scope: "",
+            body: Body::Empty,
+        }
+    }
 }
 
 impl Client {
@@ -86,19 +112,29 @@ impl Client {
 
     fn ask_admitted(&self, source: &Source, ask: &Ask<'_>) -> Result<Response, Error> {
         let root = self.root(source)?;
-        let scope = format!("repository:{}:pull", source.repository);
+        let scope = match ask.scope {
+            "" => format!("repository:{}:pull", source.repository),
+            scope => scope.to_owned(),
+        };
+        let url = match &ask.at {
+            At::Tail(tail) => root.at(format!("/v2/{}/{tail}", source.repository)),
+            At::Path(path) => root.at(format!("/v2/{path}")),
+            At::Url(url) => (*url).clone(),
+        };
+        let own = url.origin == root.origin;
         let mut request = Request {
             method: ask.method,
-            url: root.at(format!("/v2/{}/{}", source.repository, ask.tail)),
+            url,
             headers: ask.headers,
-            authorization: self.auth.known(&root.origin, &scope),
-            form: None,
+            authorization: self.auth.known(&root.origin, &scope).filter(|_| own),
+            body: ask.body,
         };
         // What was accepted before may have ended meanwhile; what is fresh and refused will be refused again.
         let stale = request.authorization.is_some();
         for _ in 0..=usize::from(stale) {
             let response = self.exchange(&request)?;
-            if response.status != 401 || response.redirected {
+            // A stranger's challenge is not obeyed.
+            if response.status != 401 || response.redirected || !own {
                 return Ok(response);
             }
             let response = response.settle();
@@ -169,7 +205,7 @@ impl Client {
     }
 
     /// The root under which `source` answers. Where there are two, both are tried, with no credentials, once.
-    fn root(&self, source: &Source) -> Result<Url, Error> {
+    pub(crate) fn root(&self, source: &Source) -> Result<Url, Error> {
         let [first, rest @ ..] = source.roots.as_slice() else {
             return Err(Error::Malformed {
                 what: format!("the registry `{}`", source.name),
@@ -216,7 +252,7 @@ impl Client {
             url: root.at("/v2/".to_owned()),
             headers: &[],
             authorization: None,
-            form: None,
+            body: Body::Empty,
         })?;
         let (origin, status) = (response.url.origin.clone(), response.status);
         response.drain();

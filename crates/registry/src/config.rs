@@ -24,6 +24,7 @@ struct File {
 struct Section {
     search: Option<Vec<String>>,
     downloads: Option<usize>,
+    uploads: Option<usize>,
     retries: Option<u32>,
     #[serde(default)]
     insecure: Vec<String>,
@@ -109,6 +110,12 @@ impl Settings {
             }
             self.downloads = downloads;
         }
+        if let Some(uploads) = registry.uploads {
+            if !(1..=64).contains(&uploads) {
+                return Err("uploads: not 1 to 64".to_owned());
+            }
+            self.uploads = uploads;
+        }
         if let Some(retries) = registry.retries {
             self.retry.attempts = retries.min(100) + 1;
         }
@@ -178,6 +185,7 @@ mod tests {
             [registry]
             search = ["docker.io", "Quay.io"]
             downloads = 6
+            uploads = 9
             retries = 2
             insecure = ["10.0.0.0/8", "old.lan:5000"]
             [registry."docker.io"]
@@ -191,7 +199,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(settings.search, ["docker.io", "quay.io"]);
-        assert_eq!((settings.downloads, settings.retry.attempts), (6, 3));
+        assert_eq!(
+            (settings.downloads, settings.uploads, settings.retry.attempts),
+            (6, 9, 3)
+        );
         assert_eq!(settings.registries["docker.io"].mirrors.len(), 2);
         assert!(settings.registries["reg.lan"].insecure && settings.registries["reg.lan"].client.is_some());
         assert!(settings.is_insecure("10.3.4.5:80") && settings.is_insecure("old.lan:5000"));
@@ -210,6 +221,7 @@ mod tests {
         check("[registry.\"a.b\"]\nmirrors = [\"ftp://x\"]", "ftp://x");
         check("[registry.\"a.b\"]\nclient-cert = \"/x\"", "client-key");
         check("[registry]\ndownloads = 0", "downloads");
+        check("[registry]\nuploads = 65", "uploads");
         check("[registry]\nsearch = []", "search");
         check("[registry]\ninsecure = [\"1.2.3.4/99\"]", "1.2.3.4/99");
         check("registry = 3", "registry");

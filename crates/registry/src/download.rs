@@ -159,11 +159,11 @@ impl Download {
         let source = self.sources.front().ok_or(Error::Cancelled)?;
         self.shared.client.ask(
             source,
-            &Ask {
-                method: "GET",
-                tail: format!("blobs/{}", self.digest),
-                headers: if from > 0 { &range } else { &[] },
-            },
+            &Ask::read(
+                "GET",
+                format!("blobs/{}", self.digest),
+                if from > 0 { &range } else { &[] },
+            ),
         )
     }
 

@@ -32,6 +32,57 @@ pub enum Error {
         /// The registry's code and message.
         detail: String,
     },
+    /// The registry does not take what is pushed to it.
+    #[error("push access denied for {name}: {detail}")]
+    PushDenied {
+        /// The repository as people write it.
+        name: String,
+        /// The registry's code and message.
+        detail: String,
+    },
+    /// The registry deletes nothing.
+    #[error("the registry {registry} deletes nothing: {detail}")]
+    NoDeletion {
+        /// The registry.
+        registry: String,
+        /// Its code and message.
+        detail: String,
+    },
+    /// A blob could not be read where it comes from.
+    #[error("cannot read blob {digest}")]
+    Read {
+        /// The blob.
+        digest: Digest,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// An image cannot have the form that it would need.
+    #[error("{name} is not converted: {reason}")]
+    Conversion {
+        /// The image.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A place cannot be used, or not for this.
+    #[error("cannot use {place}: {reason}")]
+    Place {
+        /// The place.
+        place: String,
+        /// Why not.
+        reason: String,
+    },
+    /// What a compressed layer was said to be is not what it is now. Never leaves this crate.
+    #[error("the layer is compressed to something else than before")]
+    Forgotten,
+    /// An image has no such platform in the store.
+    #[error("{platform} of {name} is not in the store")]
+    Absent {
+        /// The image.
+        name: String,
+        /// The platform, or the manifest's digest.
+        platform: String,
+    },
     /// An answer that is neither what was asked for nor one of the above.
     #[error("{method} {url} answered {status}: {detail}")]
     Status {
@@ -214,8 +265,8 @@ pub enum Error {
     /// The store refused what arrived, or could not keep it.
     #[error(transparent)]
     Store(#[from] hull_store::Error),
-    /// Another part of the same pull failed first.
-    #[error("the pull was cancelled")]
+    /// Another part of the same work failed first.
+    #[error("cancelled")]
     Cancelled,
 }
 
@@ -256,12 +307,16 @@ impl Error {
             Self::ManifestUnknown { .. } | Self::RepositoryUnknown { .. } | Self::NoPlatform { .. } => {
                 ErrorKind::NotFound
             }
-            Self::AccessDenied { .. } | Self::Realm { .. } => ErrorKind::Denied,
+            Self::Absent { .. } => ErrorKind::NotFound,
+            Self::AccessDenied { .. } | Self::PushDenied { .. } | Self::Realm { .. } => ErrorKind::Denied,
             Self::Status { status, .. } => match status {
                 401 | 403 | 407 => ErrorKind::Denied,
                 404 | 410 => ErrorKind::NotFound,
                 _ => ErrorKind::Unavailable,
             },
+            Self::Read { .. } | Self::Forgotten => ErrorKind::Internal,
+            Self::Place { .. } | Self::Conversion { .. } => ErrorKind::Invalid,
+            Self::NoDeletion { .. } => ErrorKind::Unsupported,
             Self::Transport { .. } | Self::Truncated { .. } | Self::Token { .. } | Self::Cancelled => {
                 ErrorKind::Unavailable
             }
@@ -286,6 +341,10 @@ impl Error {
     #[must_use]
     pub fn hints(&self) -> Vec<String> {
         match self {
+            Self::PushDenied { .. } => {
+                vec!["log in with `docker login` as somebody who may push there".to_owned()]
+            }
+            Self::Absent { .. } => vec!["pull it with --platform first".to_owned()],
             Self::AccessDenied { .. } => {
                 vec!["log in with `docker login`, or check the spelling of the repository".to_owned()]
             }

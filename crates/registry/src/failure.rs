@@ -115,6 +115,40 @@ pub(crate) fn of_manifest(err: Error, reference: &Reference) -> Error {
     }
 }
 
+/// Turns a refusal of a push into what Docker says about it.
+pub(crate) fn of_push(err: Error, reference: &Reference) -> Error {
+    let Error::Status { status, ref detail, .. } = err else {
+        return err;
+    };
+    let (name, detail) = (reference.familiar_name(), detail.clone());
+    match status {
+        401 | 403 => Error::PushDenied { name, detail },
+        404 if detail.starts_with("name unknown") => Error::RepositoryUnknown { name, detail },
+        _ => err,
+    }
+}
+
+/// Turns a refusal to list a repository into words.
+pub(crate) fn of_repository(err: Error, reference: &Reference) -> Error {
+    let Error::Status { status, ref detail, .. } = err else {
+        return err;
+    };
+    let (name, detail) = (reference.familiar_name(), detail.clone());
+    match status {
+        401 | 403 => Error::AccessDenied { name, detail },
+        404 => Error::RepositoryUnknown { name, detail },
+        _ => err,
+    }
+}
+
+/// What a refusal says.
+pub(crate) fn text(err: Error) -> String {
+    match err {
+        Error::Status { detail, .. } => detail,
+        err => err.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,9 @@
 //! the config, and streams every layer (`download`) into the store, which checks and unpacks it on the way. Underneath,
 //! [`Client`] lets itself in (`auth`, `challenge`, [`credentials`]) and `transport` sends one request.
 //!
+//! Everything else that moves an image is a [`copy`](mod@copy) from one place to another: [`push()`] is one from the store to a
+//! registry.
+//!
 //! # Invariants
 //! 1. Nothing that a registry says is believed before its digest, its size and its media type match. What decides is the
 //!    digest that was asked for; for a tag, the document names itself.
@@ -26,6 +29,7 @@ mod challenge;
 mod choose;
 mod client;
 mod config;
+pub mod copy;
 pub mod credentials;
 mod download;
 mod error;
@@ -33,6 +37,8 @@ mod failure;
 mod manifest;
 mod names;
 mod pull;
+mod push;
+mod repository;
 mod retry;
 pub mod settings;
 mod shortname;
@@ -40,10 +46,12 @@ mod source;
 mod tls;
 mod transport;
 mod url;
+mod workers;
 
 pub use client::Client;
 pub use credentials::Credentials;
 pub use error::{Cause, Error};
 pub use names::lookup;
 pub use pull::{PullOptions, Pulled, pull, pull_first};
+pub use push::{PushOptions, push};
 pub use settings::Settings;

@@ -89,14 +89,7 @@ fn accept() -> [(&'static str, String); 1] {
 impl Client {
     /// The digest of what a tag names now, as the registry says without sending it. `None` where it does not say.
     pub(crate) fn head(&self, source: &Source, which: Which<'_>) -> Result<Option<Digest>, Error> {
-        let response = self.ask(
-            source,
-            &Ask {
-                method: "HEAD",
-                tail: which.tail(),
-                headers: &accept(),
-            },
-        )?;
+        let response = self.ask(source, &Ask::read("HEAD", which.tail(), &accept()))?;
         if response.status != 200 {
             return Ok(None);
         }
@@ -105,22 +98,31 @@ impl Client {
             .and_then(|text| text.parse().ok()))
     }
 
-    /// Fetches and checks one document, once.
+    /// Fetches and checks one document, once: an index, or an image that can run.
     pub(crate) fn document(&self, source: &Source, reference: &Reference, which: Which<'_>) -> Result<Fetched, Error> {
-        let response = self.ask(
-            source,
-            &Ask {
-                method: "GET",
-                tail: which.tail(),
-                headers: &accept(),
-            },
-        )?;
+        let (digest, bytes, served) = self.raw_document(source, reference, which)?;
+        let document = parse(&bytes, served.as_deref(), which, reference)?;
+        Ok(Fetched {
+            digest,
+            bytes,
+            document,
+        })
+    }
+
+    /// Fetches one document, once, and checks its digest. Returns what the server calls it, too.
+    pub(crate) fn raw_document(
+        &self,
+        source: &Source,
+        reference: &Reference,
+        which: Which<'_>,
+    ) -> Result<(Digest, Vec<u8>, Option<String>), Error> {
+        let response = self.ask(source, &Ask::read("GET", which.tail(), &accept()))?;
         if response.status != 200 {
             return Err(failure::of_manifest(failure::status(response), reference));
         }
         let served = response.header("content-type").map(str::to_owned);
         let told = response.header("docker-content-digest").map(str::to_owned);
-        let what = what(reference);
+        let what = what(&reference.familiar());
         let bytes = response.read(&what, MANIFEST_MAX, self.settings().timeouts.document)?;
         let (algorithm, expected) = match which.digest() {
             Some(digest) => (digest.algorithm(), Some(digest.as_str())),
@@ -137,32 +139,42 @@ impl Client {
                 actual: digest,
             });
         }
-        let document = parse(&bytes, served.as_deref(), which, reference)?;
-        Ok(Fetched {
-            digest,
-            bytes,
-            document,
-        })
+        Ok((digest, bytes, served))
     }
 }
 
-fn what(reference: &Reference) -> String {
-    format!("the manifest of {}", reference.familiar())
+fn what(name: &str) -> String {
+    format!("the manifest of {name}")
 }
 
-/// Reads a document whose digest is known to be right. `served` is its `Content-Type`, if it came over HTTP.
+/// Reads a document whose digest is known to be right. `served` is its `Content-Type`, if it came over HTTP. It is an
+/// index or an image that can run.
 pub(crate) fn parse(
     bytes: &[u8],
     served: Option<&str>,
     which: Which<'_>,
     reference: &Reference,
 ) -> Result<Document, Error> {
+    let (document, _) = parse_any(bytes, served, which, &reference.familiar())?;
+    if let Document::Image(manifest) = &document {
+        check_image(manifest, reference)?;
+    }
+    Ok(document)
+}
+
+/// The same of a document that may be any artifact; errors call it `name`. Returns its media type with it.
+pub(crate) fn parse_any(
+    bytes: &[u8],
+    served: Option<&str>,
+    which: Which<'_>,
+    name: &str,
+) -> Result<(Document, String), Error> {
     let json = |source| Error::Json {
-        what: what(reference),
+        what: what(name),
         source,
     };
     let malformed = |reason: &str| Error::Malformed {
-        what: what(reference),
+        what: what(name),
         reason: reason.to_owned(),
     };
     let outline: Outline = serde_json::from_slice(bytes).map_err(json)?;
@@ -184,7 +196,7 @@ pub(crate) fn parse(
     let retired = served.as_deref().is_some_and(is_schema1) || own.as_deref().is_some_and(is_schema1);
     if retired || outline.schema_version == Some(1) || (outline.fs_layers.is_some() && outline.history.is_some()) {
         return Err(Error::Schema1 {
-            reference: reference.familiar(),
+            reference: name.to_owned(),
         });
     }
     if outline.schema_version != Some(2) {
@@ -206,7 +218,7 @@ pub(crate) fn parse(
         Some(claim) if media::is_index(claim) != is_index || media::is_manifest(claim) == is_index => {
             if !media::is_index(claim) && !media::is_manifest(claim) {
                 return Err(Error::NotAnImage {
-                    reference: reference.familiar(),
+                    reference: name.to_owned(),
                     media_type: failure::printable(claim),
                 });
             }
@@ -214,12 +226,20 @@ pub(crate) fn parse(
         }
         _ => {}
     }
-    if is_index {
-        return Ok(Document::Index(Box::new(serde_json::from_slice(bytes).map_err(json)?)));
-    }
-    let manifest: Manifest = serde_json::from_slice(bytes).map_err(json)?;
-    check_image(&manifest, reference)?;
-    Ok(Document::Image(Box::new(manifest)))
+    let media_type = claim.unwrap_or_else(|| {
+        if is_index {
+            media::OCI_INDEX
+        } else {
+            media::OCI_MANIFEST
+        }
+        .to_owned()
+    });
+    let document = if is_index {
+        Document::Index(Box::new(serde_json::from_slice(bytes).map_err(json)?))
+    } else {
+        Document::Image(Box::new(serde_json::from_slice(bytes).map_err(json)?))
+    };
+    Ok((document, media_type))
 }
 
 /// Whether this is an image that can run, not one of the many other things that registries keep.
@@ -241,7 +261,7 @@ fn check_image(manifest: &Manifest, reference: &Reference) -> Result<(), Error> 
     }
     if manifest.layers.len() > LAYERS_MAX {
         return Err(Error::Malformed {
-            what: what(reference),
+            what: what(&reference.familiar()),
             reason: format!("it has {} layers, and {LAYERS_MAX} is the most", manifest.layers.len()),
         });
     }

@@ -390,7 +390,7 @@ impl Described {
     }
 }
 
-fn platform(config: &ImageConfig) -> Platform {
+pub(crate) fn platform(config: &ImageConfig) -> Platform {
     Platform {
         os: config.os.clone(),
         architecture: config.architecture.clone(),

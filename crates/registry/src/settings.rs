@@ -18,6 +18,8 @@ pub struct Settings {
     pub search: Vec<String>,
     /// Blobs that are downloaded at once.
     pub downloads: usize,
+    /// Blobs that are uploaded at once.
+    pub uploads: usize,
     /// How failures that may pass are tried again.
     pub retry: Retry,
     /// How long a silent peer is waited for.
@@ -69,6 +71,8 @@ pub struct Timeouts {
     pub stall: Duration,
     /// Until a manifest, a config or a token is there whole.
     pub document: Duration,
+    /// Until a registry has put away what was uploaded.
+    pub commit: Duration,
 }
 
 /// Proxies, as `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` give them. Loopback is never asked through one.
@@ -96,6 +100,7 @@ impl Default for Settings {
             insecure_networks: Vec::new(),
             search: vec!["docker.io".to_owned()],
             downloads: 3,
+            uploads: 5,
             retry: Retry {
                 attempts: 5,
                 base: Duration::from_secs(1),
@@ -105,6 +110,7 @@ impl Default for Settings {
                 connect: Duration::from_secs(15),
                 stall: Duration::from_secs(30),
                 document: Duration::from_secs(120),
+                commit: Duration::from_secs(900),
             },
             credentials: None,
             helper_path: Vec::new(),

@@ -5,9 +5,9 @@ use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ureq::Agent;
 use ureq::http::{HeaderMap, Request as HttpRequest};
 use ureq::unversioned::transport::DefaultConnector;
+use ureq::{Agent, SendBody};
 
 use crate::Error;
 use crate::names::Names;
@@ -26,8 +26,40 @@ pub(crate) struct Request<'a> {
     pub(crate) headers: &'a [(&'static str, String)],
     /// The `Authorization` header: sent to this URL's origin and to no other.
     pub(crate) authorization: Option<String>,
-    /// A form, sent with POST.
-    pub(crate) form: Option<String>,
+    pub(crate) body: Body<'a>,
+}
+
+/// What a request carries.
+#[derive(Clone, Copy, Default)]
+pub(crate) enum Body<'a> {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// A form with credentials, sent with POST and to nobody but the URL's own origin.
+    Form(&'a str),
+    /// A document; its type is among the headers.
+    Bytes(&'a [u8]),
+    /// So many bytes of a stream, which is opened anew each time the request is sent.
+    Stream {
+        /// In bytes.
+        length: u64,
+        /// Opens it.
+        open: &'a (dyn Fn() -> Result<Box<dyn Read + Send>, Error> + Sync),
+        /// Whether the server is asked first if it wants the bytes (RFC 9110, 10.1.1): one that refuses without reading
+        /// them closes the connection, and its reason is then lost.
+        ask_first: bool,
+    },
+}
+
+impl std::fmt::Debug for Body<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "Empty",
+            Self::Form(_) => "Form",
+            Self::Bytes(_) => "Bytes",
+            Self::Stream { .. } => "Stream",
+        })
+    }
 }
 
 /// An answer whose body is still to be read.
@@ -114,17 +146,46 @@ impl Transport {
             builder = builder.header("authorization", value);
         }
         let agent = self.agent(&request.url.origin)?;
-        let answer = match &request.form {
-            Some(form) => builder
+        let answer = match request.body {
+            Body::Empty if matches!(request.method, "POST" | "PUT" | "PATCH") => builder
+                .body(&[][..])
+                .map_err(ureq::Error::from)
+                .and_then(|r| agent.run(r)),
+            Body::Empty => builder.body(()).map_err(ureq::Error::from).and_then(|r| agent.run(r)),
+            Body::Form(form) => builder
                 .header("content-type", "application/x-www-form-urlencoded")
-                .body(form.as_str())
-                .map_err(|err| fail(err.into()))
-                .and_then(|r| agent.run(r).map_err(fail)),
-            None => builder
-                .body(())
-                .map_err(|err| fail(err.into()))
-                .and_then(|r| agent.run(r).map_err(fail)),
-        }?;
+                .body(form)
+                .map_err(ureq::Error::from)
+                .and_then(|r| agent.run(r)),
+            Body::Bytes(bytes) => builder
+                .body(bytes)
+                .map_err(ureq::Error::from)
+                .and_then(|r| agent.run(r)),
+            Body::Stream {
+                length,
+                open,
+                ask_first,
+            } => {
+                if ask_first {
+                    builder = builder.header("expect", "100-continue");
+                }
+                let mut reader = Exactly {
+                    inner: open()?,
+                    left: length,
+                };
+                builder
+                    .header("content-length", length)
+                    .body(SendBody::from_reader(&mut reader))
+                    .map_err(ureq::Error::from)
+                    .and_then(|request| {
+                        // It answers when it has put away all of it.
+                        let commit = Some(self.settings.timeouts.commit);
+                        let request = agent.configure_request(request).timeout_recv_response(commit).build();
+                        agent.run(request)
+                    })
+            }
+        }
+        .map_err(fail)?;
         let (parts, body) = answer.into_parts();
         Ok(Response {
             method: request.method,
@@ -182,7 +243,7 @@ impl Transport {
             .timeout_per_read(Some(timeouts.stall))
             .timeout_per_write(Some(timeouts.stall))
             .timeout_recv_response(Some(timeouts.document))
-            .max_idle_connections_per_host(self.settings.downloads.max(1));
+            .max_idle_connections_per_host(self.settings.downloads.max(self.settings.uploads).max(1));
         if let Some(trust) = &key.trust {
             config = config.tls_config(trust.load(self.settings.roots.as_deref())?);
         }
@@ -260,6 +321,27 @@ impl Response {
     }
 }
 
+/// Exactly so many bytes of a stream. One that ends early is an error: the peer would wait for the rest.
+struct Exactly {
+    inner: Box<dyn Read + Send>,
+    left: u64,
+}
+
+impl Read for Exactly {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        if most == 0 {
+            return Ok(0);
+        }
+        let n = self.inner.read(&mut buffer[..most])?;
+        if n == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        self.left -= n as u64;
+        Ok(n)
+    }
+}
+
 /// Where a redirect leads, if it may be followed.
 fn redirect(request: &Request<'_>, location: &str) -> Result<Url, Error> {
     let fail = |reason| Error::Redirect {
@@ -273,7 +355,7 @@ fn redirect(request: &Request<'_>, location: &str) -> Result<Url, Error> {
             .collect(),
         reason,
     };
-    if request.form.is_some() {
+    if matches!(request.body, Body::Form(_)) {
         return Err(fail("it would carry a form with credentials along"));
     }
     let target = request.url.join(location).map_err(fail)?;
@@ -330,7 +412,7 @@ mod tests {
                 url: Url::parse(from).unwrap(),
                 headers: &[],
                 authorization: None,
-                form: form.then(String::new),
+                body: if form { Body::Form("") } else { Body::Empty },
             };
             let found = redirect(&request, location).ok().map(|u| u.to_string());
             assert_eq!(found.as_deref(), expected, "{from} -> {location}");

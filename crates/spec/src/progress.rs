@@ -31,6 +31,28 @@ pub enum Event {
     Downloaded(Digest),
     /// The layer is unpacked and usable.
     Done(Digest),
+    /// The layer is to be sent; nothing has been done for it yet.
+    Preparing(Digest),
+    /// Bytes of the layer that were sent, of how many.
+    Uploading {
+        /// The layer.
+        blob: Digest,
+        /// Bytes so far.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// The receiver has taken the layer.
+    Uploaded(Digest),
+    /// The receiver had the layer already.
+    Stored(Digest),
+    /// The receiver has taken the layer from another repository of its own.
+    Mounted {
+        /// The layer.
+        blob: Digest,
+        /// The repository.
+        from: String,
+    },
 }
 
 /// The one channel through which libraries report progress. Cheap to clone; without a listener nothing is built.

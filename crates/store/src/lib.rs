@@ -40,6 +40,7 @@ pub mod ingest;
 mod lease;
 mod lock;
 pub mod place;
+pub mod recompress;
 pub mod snapshot;
 mod store;
 pub mod tar;

@@ -1,4 +1,5 @@
-//! A registry inside the test: it serves what it is given, records what it is asked, and fails as it is told.
+//! A registry inside the test: it serves what it is given, takes what is pushed to it, records what it is asked, and fails
+//! as it is told.
 //!
 //! Plain HTTP/1.1 on a free port of 127.0.0.1, one thread a connection. It keeps connections open, answers ranges, and
 //! can ask for basic or token authentication; it is its own token server, at `/token`.
@@ -11,7 +12,7 @@
 //! // .. pull `registry.name("library/hello:1")`: the first answer is a 503.
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +22,7 @@ use crate::Image;
 use crate::layer::{Blob, sha256};
 
 mod login;
+mod upload;
 mod wire;
 
 pub use login::Login;
@@ -43,6 +45,14 @@ type Manifest = (String, Vec<u8>);
 #[derive(Default)]
 struct Shared {
     blobs: Mutex<HashMap<String, Blob>>,
+    /// Blobs that were pushed, which only their repositories show: what a test has put in is everywhere.
+    owned: Mutex<HashSet<Name>>,
+    given: Mutex<HashSet<String>>,
+    uploads: Mutex<HashMap<String, Vec<u8>>>,
+    cuts: Mutex<Vec<Cut>>,
+    /// How often, to which method and path, and what.
+    refusals: Mutex<Vec<(usize, String, String, Reply)>>,
+    lists_referrers: AtomicBool,
     manifests: Mutex<HashMap<Name, Manifest>>,
     rules: Mutex<Vec<Rule>>,
     seen: Mutex<Vec<Seen>>,
@@ -71,8 +81,10 @@ pub struct Seen {
     pub path: String,
     /// Names in lower case, and values.
     pub headers: Vec<(String, String)>,
-    /// The body, such as a form.
+    /// The body as text, such as a form.
     pub body: String,
+    /// The body.
+    pub bytes: Vec<u8>,
     /// Bytes of the answer's body that were sent so far.
     sent: Arc<AtomicU64>,
 }
@@ -103,6 +115,15 @@ struct Rule {
     path: String,
     left: usize,
     fault: Fault,
+}
+
+/// Requests that break off.
+struct Cut {
+    /// What the path must contain.
+    path: String,
+    left: usize,
+    /// Bytes of the body that arrive.
+    after: u64,
 }
 
 impl Registry {
@@ -162,6 +183,7 @@ impl Registry {
     /// Holds a blob and returns its digest.
     pub fn blob(&self, blob: &Blob) -> String {
         lock(&self.shared.blobs).insert(blob.digest.clone(), blob.clone());
+        lock(&self.shared.given).insert(blob.digest.clone());
         blob.digest.clone()
     }
 
@@ -214,6 +236,12 @@ impl Registry {
         });
     }
 
+    /// Answers the next `times` requests of that method whose path contains `path` with `reply`, and does not do what they
+    /// ask for.
+    pub fn refuse(&self, times: usize, method: &str, path: &str, reply: Reply) {
+        lock(&self.shared.refusals).push((times, method.to_owned(), path.to_owned(), reply));
+    }
+
     /// Spoils the next answer.
     pub fn once(&self, path: &str, fault: impl Fn(&mut Reply) + Send + Sync + 'static) {
         self.spoil(1, path, move |_, reply| fault(reply));
@@ -224,9 +252,51 @@ impl Registry {
         self.spoil(usize::MAX, path, move |_, reply| fault(reply));
     }
 
+    /// Closes the connection of the next `times` requests with a body whose path contains `path`, after so many bytes of
+    /// the body. What has arrived of an upload is kept, as real registries do.
+    pub fn cut_uploads(&self, times: usize, path: &str, after: u64) {
+        lock(&self.shared.cuts).push(Cut {
+            path: path.to_owned(),
+            left: times,
+            after,
+        });
+    }
+
+    /// Lists referrers from now on, as registries of version 1.1 of the specification do.
+    pub fn list_referrers(&self) {
+        self.shared.lists_referrers.store(true, Ordering::Relaxed);
+    }
+
+    /// Forgets all uploads that are under way, as a registry does that was started anew.
+    pub fn lose_uploads(&self) {
+        lock(&self.shared.uploads).clear();
+    }
+
+    /// Uploads that were begun and not ended.
+    #[must_use]
+    pub fn open_uploads(&self) -> usize {
+        lock(&self.shared.uploads).len()
+    }
+
+    /// The bytes of a manifest, by tag or digest.
+    #[must_use]
+    pub fn held(&self, repository: &str, name: &str) -> Option<Vec<u8>> {
+        let manifests = lock(&self.shared.manifests);
+        let found = manifests.get(&(repository.to_owned(), name.to_owned()));
+        found.map(|(_, bytes)| bytes.clone())
+    }
+
+    /// Whether a repository shows a blob.
+    #[must_use]
+    pub fn holds(&self, repository: &str, digest: &str) -> bool {
+        self.shared.holds(repository, digest)
+    }
+
     /// Behaves again.
     pub fn heal(&self) {
         lock(&self.shared.rules).clear();
+        lock(&self.shared.cuts).clear();
+        lock(&self.shared.refusals).clear();
     }
 
     /// All requests so far whose path contains `path`, in order of arrival.
@@ -326,12 +396,30 @@ impl Reply {
 impl Shared {
     /// The answer to a request, spoilt if a rule says so.
     fn reply(&self, request: &Seen, address: SocketAddr) -> Reply {
-        let mut reply = login::check(self, request, address).unwrap_or_else(|| self.find(request));
+        // A fault before the work, not after it, is what a status is set for: see `refuse`.
+        let mut reply = match login::check(self, request, address) {
+            Some(refusal) => refusal,
+            None => match self.refusal(&request.path, &request.method) {
+                Some(refusal) => return refusal,
+                None => self.find(request),
+            },
+        };
         // Not called under the lock: a fault may wait for what another request does.
         if let Some(fault) = self.fault(&request.path) {
             fault(request, &mut reply);
         }
         reply
+    }
+
+    fn refusal(&self, path: &str, method: &str) -> Option<Reply> {
+        let mut refusals = lock(&self.refusals);
+        let found = refusals
+            .iter_mut()
+            .find(|(left, of, part, _)| *left > 0 && *of == method && path.contains(part.as_str()))?;
+        if found.0 != usize::MAX {
+            found.0 -= 1;
+        }
+        Some(found.3.clone())
     }
 
     fn fault(&self, path: &str) -> Option<Fault> {
@@ -345,7 +433,14 @@ impl Shared {
         Some(Arc::clone(&rule.fault))
     }
 
+    fn holds(&self, repository: &str, digest: &str) -> bool {
+        lock(&self.given).contains(digest) || lock(&self.owned).contains(&(repository.to_owned(), digest.to_owned()))
+    }
+
     fn find(&self, request: &Seen) -> Reply {
+        if let Some(reply) = self.manage(request) {
+            return reply;
+        }
         let path = request.path.split('?').next().unwrap_or_default();
         if path == "/v2/" {
             return Reply::new(200, "{}");
@@ -354,7 +449,10 @@ impl Shared {
             return self.find_manifest(repository, tag);
         }
         match path.rsplit_once("/blobs/") {
-            Some((_, digest)) => self.find_blob(request, digest),
+            Some((repository, digest)) => {
+                let repository = repository.strip_prefix("/v2/").unwrap_or(repository);
+                self.find_blob(request, repository, digest)
+            }
             None => Reply::error(404, "UNSUPPORTED", "no such path"),
         }
     }
@@ -373,8 +471,9 @@ impl Shared {
         Reply::error(404, "NAME_UNKNOWN", "repository name not known to registry")
     }
 
-    fn find_blob(&self, request: &Seen, digest: &str) -> Reply {
-        let Some(blob) = lock(&self.blobs).get(digest).cloned() else {
+    fn find_blob(&self, request: &Seen, repository: &str, digest: &str) -> Reply {
+        let shown = self.holds(repository, digest);
+        let Some(blob) = lock(&self.blobs).get(digest).cloned().filter(|_| shown) else {
             return Reply::error(404, "BLOB_UNKNOWN", "blob unknown to registry");
         };
         let bytes = blob.bytes();

@@ -2,8 +2,8 @@
 
 use super::{
     Command, attach, boot, commit, cp, create, df, diff, events, exec, export, generator, images, info, inspect, kill,
-    logs, network, pause, pod, port, prune, ps, pull, rename, restart, rm, rmi, run, start, stats, stop, top, update,
-    version, volume, wait,
+    logs, network, pause, pod, port, prune, ps, pull, push, rename, restart, rm, rmi, run, start, stats, stop, top,
+    update, version, volume, wait,
 };
 
 /// All commands that work, in the order of help.
@@ -12,6 +12,7 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &exec::COMMAND,
     &ps::COMMAND,
     &pull::COMMAND,
+    &push::COMMAND,
     &images::COMMAND,
     &version::COMMAND,
     &info::COMMAND,
@@ -135,7 +136,6 @@ pub(crate) const MISSING: &[&str] = &[
     "network rm",
     "node",
     "plugin",
-    "push",
     "save",
     "search",
     "secret",
@@ -148,7 +148,6 @@ pub(crate) const MISSING: &[&str] = &[
     "image history",
     "image import",
     "image load",
-    "image push",
     "image save",
     "image tag",
     "system dial-stdio",

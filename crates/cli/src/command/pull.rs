@@ -74,7 +74,7 @@ pub(super) fn pull(ctx: &Context, reference: &Reference, platform: Option<Platfo
 }
 
 /// What the registry client is told: the configuration file and this user's surroundings.
-fn settings(ctx: &Context) -> Result<Settings> {
+pub(super) fn settings(ctx: &Context) -> Result<Settings> {
     let mut settings = Settings::default();
     settings.read_file(&ctx.settings.config)?;
     settings.credentials = ctx.docker_config.as_ref().map(|dir| dir.join("config.json"));

@@ -8,6 +8,7 @@ mod hostile;
 mod mirror;
 mod proxy;
 mod pull;
+mod push;
 mod real;
 mod redirect;
 mod tls;
@@ -43,6 +44,7 @@ impl Site {
                 connect: Duration::from_secs(5),
                 stall: Duration::from_secs(10),
                 document: Duration::from_secs(20),
+                commit: Duration::from_secs(20),
             },
             certificates: Vec::new(),
             ..Settings::default()

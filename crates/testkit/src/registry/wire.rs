@@ -19,9 +19,15 @@ pub(super) fn converse(stream: &TcpStream, shared: &Arc<Shared>) {
     let _ = stream.set_nodelay(true);
     let mut reader = BufReader::new(stream);
     loop {
-        let Ok(Some(request)) = read(&mut reader) else {
+        let Ok(Some((request, whole))) = read(&mut reader, shared, stream) else {
             return;
         };
+        if !whole {
+            shared.keep(&request);
+            lock(&shared.seen).push(request);
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+            return;
+        }
         let reply = shared.reply(&request, address);
         let sent = Arc::clone(&request.sent);
         let head = request.method == "HEAD";
@@ -47,7 +53,12 @@ pub(super) fn converse(stream: &TcpStream, shared: &Arc<Shared>) {
     }
 }
 
-fn read(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Seen>> {
+/// Reads a request. Also returns whether it was read to its end.
+fn read(
+    reader: &mut BufReader<&TcpStream>,
+    shared: &Shared,
+    mut stream: &TcpStream,
+) -> io::Result<Option<(Seen, bool)>> {
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
@@ -68,20 +79,34 @@ fn read(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Seen>> {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let length = headers
+    let length: u64 = headers
         .iter()
         .find(|(name, _)| name == "content-length")
         .and_then(|(_, value)| value.parse().ok())
         .unwrap_or(0);
+    if headers
+        .iter()
+        .any(|(name, value)| name == "expect" && value == "100-continue")
+    {
+        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+    }
+    let cut = if length > 0 {
+        shared.cut(path).filter(|after| *after < length)
+    } else {
+        None
+    };
     let mut body = Vec::new();
-    reader.by_ref().take(length).read_to_end(&mut body)?;
-    Ok(Some(Seen {
+    reader.by_ref().take(cut.unwrap_or(length)).read_to_end(&mut body)?;
+    let whole = body.len() as u64 == length;
+    let request = Seen {
         method: method.to_owned(),
         path: path.to_owned(),
         headers,
         body: String::from_utf8_lossy(&body).into_owned(),
+        bytes: body,
         sent: Arc::default(),
-    }))
+    };
+    Ok(Some((request, whole)))
 }
 
 /// Returns whether the connection may go on.
@@ -94,7 +119,9 @@ fn write(mut stream: &TcpStream, reply: &Reply, head: bool, sent: &AtomicU64, sh
         .headers
         .iter()
         .any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-    if reply.chunked {
+    if reply.status == 204 {
+        // Has no body and says nothing of its length.
+    } else if reply.chunked {
         text += "Transfer-Encoding: chunked\r\n";
     } else if !has_length {
         text += &format!("Content-Length: {}\r\n", reply.body.len());
@@ -141,6 +168,16 @@ fn write(mut stream: &TcpStream, reply: &Reply, head: bool, sent: &AtomicU64, sh
     }
     // A length that lies leaves the peer waiting: it must see an end.
     Ok(!has_length)
+}
+
+impl Shared {
+    /// After how many bytes the body of a request breaks off.
+    fn cut(&self, path: &str) -> Option<u64> {
+        let mut cuts = lock(&self.cuts);
+        let cut = cuts.iter_mut().find(|cut| cut.left > 0 && path.contains(&cut.path))?;
+        cut.left -= 1;
+        Some(cut.after)
+    }
 }
 
 fn silent(time: Duration, shared: &Shared) {
