@@ -7,6 +7,7 @@ mod listen;
 mod tail;
 
 use std::fs::File;
+use std::os::fd::{AsRawFd, RawFd};
 
 use hull_monitor::event::{self, Subject, now};
 use hull_spec::container::{LiveState, Record};
@@ -114,6 +115,12 @@ impl Exec {
     /// Tells that the process has ended.
     pub fn ended(&self, exit_code: i32) {
         self.tell("exec_die", &[("exitCode", &exit_code.to_string())]);
+    }
+
+    /// The log's descriptor, for one who closes all others.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<RawFd> {
+        self.log.as_ref().map(AsRawFd::as_raw_fd)
     }
 
     /// Tells that its client has left it running.

@@ -133,9 +133,37 @@ fn open_stream(inode: u64, live: &LiveState, cgroups: &[std::path::PathBuf]) -> 
     None
 }
 
-/// For how long the container runs, in milliseconds.
+/// For how long the container runs, in milliseconds: by the time since the host's boot, as the clock may have jumped.
 fn age(live: &LiveState) -> u64 {
-    let started: Option<jiff::Timestamp> = live.started_at.parse().ok();
-    let age = started.map(|started| jiff::Timestamp::now().as_millisecond() - started.as_millisecond());
-    age.and_then(|age| u64::try_from(age).ok()).unwrap_or_default()
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let now = u64::try_from(now.tv_sec).unwrap_or_default() * 1000
+        + u64::try_from(now.tv_nsec).unwrap_or_default() / 1_000_000;
+    now.saturating_sub(live.start_ticks * TICK)
+}
+
+/// Milliseconds of one of the ticks in which the kernel tells the times of processes, on every architecture of ours.
+const TICK: u64 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_containers_age_is_not_the_clocks() {
+        let child = std::process::Command::new("sleep").arg("1000").spawn();
+        let mut child = child.unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        for started_at in ["1999-01-01T00:00:00Z", "2099-01-01T00:00:00Z", ""] {
+            let live = LiveState {
+                pid,
+                start_ticks: start_ticks(pid).unwrap(),
+                started_at: started_at.to_owned(),
+                ..LiveState::default()
+            };
+            let age = age(&live);
+            assert!(age < 60_000, "{started_at}: {age} ms");
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 }

@@ -9,7 +9,7 @@ use hull_network::{EndpointPlan, Netns};
 use hull_runtime::create::{Setup, Starting, create};
 use hull_runtime::{Stdio, cgroup};
 use hull_spec::ErrorKind;
-use hull_spec::container::LiveState;
+use hull_spec::container::{LastExit, LiveState};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -107,6 +107,7 @@ fn begin(launch: &mut Launch, begun: &mut Begun, listener: Option<UnixListener>)
         plug_in(starting, connected)?;
     }
     write_state(launch, starting, begun.network.as_ref(), &begun.started_at, &pipes)?;
+    outlive(&launch.places.data, &begun.started_at);
     let listener = match listener {
         Some(listener) => listener,
         None => socket::listen(&launch.places.run)?,
@@ -292,6 +293,19 @@ fn write_state(
         ports,
     };
     write_json(&launch.places.run.join("state.json"), &state)
+}
+
+/// Notes with the container's last end, if there was one, that it was started since: should the host go down now, that is
+/// neither how nor why it ended. A full disk keeps no container from its start.
+fn outlive(data: &std::path::Path, started_at: &str) {
+    let path = data.join("exit.json");
+    let Ok(bytes) = std::fs::read(&path) else { return };
+    let Ok(mut exit) = serde_json::from_slice::<LastExit>(&bytes) else {
+        return;
+    };
+    started_at.clone_into(&mut exit.started_again);
+    exit.stopped = false;
+    let _ = write_json(&path, &exit);
 }
 
 /// A pipe's number, which tells it from all others.

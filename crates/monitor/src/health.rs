@@ -60,7 +60,7 @@ pub(crate) fn attend(ward: &mut Ward, hooks: Hooks<'_>) -> (LastExit, bool) {
     let mut watch = Watch::begin(ward, hooks);
     let relayed = loop {
         let due = watch.as_ref().and_then(Watch::due);
-        match (ward.relay.run(due), &mut watch) {
+        match (ward.run(due), &mut watch) {
             (Ok(Outcome::Due), Some(watch)) => watch.act(ward),
             (Ok(Outcome::Probed), Some(watch)) => watch.hear(ward),
             (ended, _) => break ended.map(drop),

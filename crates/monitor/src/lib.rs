@@ -44,5 +44,5 @@ pub use keep::{Keep, Place};
 pub use launch::{BridgePlan, Launch, NetworkPlan, Places};
 pub use log::{JournaldPlan, LogFile, LogForm, LogPlan, LogTarget, Origin, SyslogAddress, SyslogFormat, SyslogPlan};
 pub use restart::{Halt, Hooks, halt, halted, wanted as wants_restart};
-pub use supervise::spawn;
+pub use supervise::{spawn, told_end};
 pub use teardown::{Remains, keep_at_end, note_cgroups, purge, remove_files, remove_run, teardown, write_state};

@@ -68,6 +68,8 @@ pub(crate) enum Outcome {
     Due,
     /// A health check has something to tell.
     Probed,
+    /// The container's terminal has another size.
+    Resized { rows: u16, columns: u16 },
 }
 
 impl Relay {
@@ -108,7 +110,7 @@ impl Relay {
             if ready.listener {
                 self.accept();
             }
-            self.hear(&ready.clients, buffer.bytes(), input);
+            let resized = self.hear(&ready.clients, buffer.bytes(), input);
             self.feed(input);
             for at in 0..self.outputs.len() {
                 if ready.outputs[at] {
@@ -119,6 +121,9 @@ impl Relay {
                 client.flush();
             }
             self.clients.retain(|client| !client.gone);
+            if let (Some((rows, columns)), false) = (resized, ready.init) {
+                return Ok(Outcome::Resized { rows, columns });
+            }
             if ready.probe && !ready.init {
                 return Ok(Outcome::Probed);
             }
@@ -203,7 +208,8 @@ impl Relay {
         }
     }
 
-    fn hear(&mut self, ready: &[bool], buffer: &mut [u8], input: &mut Input) {
+    /// Takes what clients say. The result is the terminal's new size, if it got one.
+    fn hear(&mut self, ready: &[bool], buffer: &mut [u8], input: &mut Input) -> Option<(u16, u16)> {
         for (client, _) in self.clients.iter_mut().zip(ready).filter(|(_, ready)| **ready) {
             client.read(buffer, |word| match word {
                 Word::Input(bytes) => input.queue.extend(bytes),
@@ -214,17 +220,15 @@ impl Relay {
         if self.stdin_once && self.clients.iter().any(|c| c.gone) && self.clients.iter().all(|c| c.gone) {
             input.ended = true;
         }
-        if let (Some((rows, columns)), true) = (input.size.take(), self.terminal)
-            && let Some(master) = &self.outputs[0]
-        {
-            let size = rustix::termios::Winsize {
-                ws_row: rows,
-                ws_col: columns,
-                ws_xpixel: 0,
-                ws_ypixel: 0,
-            };
-            let _ = rustix::termios::tcsetwinsize(master, size);
-        }
+        let (rows, columns) = input.size.take().filter(|_| self.terminal)?;
+        let size = rustix::termios::Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        let done = rustix::termios::tcsetwinsize(self.outputs[0].as_ref()?, size);
+        done.is_ok().then_some((rows, columns))
     }
 
     /// Gives the container as much input as it takes.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -109,7 +110,7 @@ fn life(mut launch: Launch, report: OwnedFd) -> i32 {
 /// Looks after a container that was just started. One that goes on for a while, or that may be started again, is a matter
 /// for the resident form of this program.
 fn watch(mut ward: Ward, program: Option<Vec<OsString>>) -> i32 {
-    let outcome = ward.relay.run(Some(Instant::now() + SHORT));
+    let outcome = ward.run(Some(Instant::now() + SHORT));
     let exit = match outcome {
         Ok(Outcome::Due) => None,
         ended => Some(ward.ended(ended.map(drop))),
@@ -124,7 +125,7 @@ fn watch(mut ward: Ward, program: Option<Vec<OsString>>) -> i32 {
         hull_sys::memory::settle();
     }
     let exit = exit.unwrap_or_else(|| {
-        let relayed = ward.relay.run(None).map(drop);
+        let relayed = ward.run(None).map(drop);
         ward.ended(relayed)
     });
     ward.end(&exit)
@@ -167,6 +168,21 @@ impl Ward {
         })
     }
 
+    /// Runs the relay, and tells of what happens to the container meanwhile.
+    pub(crate) fn run(&mut self, due: Option<Instant>) -> Result<Outcome> {
+        loop {
+            match self.relay.run(due)? {
+                Outcome::Resized { rows, columns } => {
+                    let Some(subject) = &self.keep.subject else { continue };
+                    let event = subject.event("resize").with("height", rows.to_string());
+                    let event = event.with("width", columns.to_string());
+                    event::append(event::data_root(&self.keep.data), &event);
+                }
+                other => return Ok(other),
+            }
+        }
+    }
+
     /// How the container's init ended, which it has.
     pub(crate) fn ended(&self, relayed: Result<()>) -> LastExit {
         LastExit {
@@ -177,11 +193,13 @@ impl Ward {
             finished_at: now(),
             stopped: restart::halted(&self.keep.run) == Some(Halt::Asked),
             restarts: self.keep.restarts,
+            started_again: String::new(),
         }
     }
 
     /// Takes away what the container had, and tells those who are attached; the result is the monitor's exit code.
     pub(crate) fn end(mut self, exit: &LastExit) -> i32 {
+        tell_waiting(&self.lock, exit);
         let released = self.keep.release();
         let cleaned = teardown(&self.keep.remains(), exit);
         let removed = matches!(cleaned, Ok(Some(_)));
@@ -199,6 +217,24 @@ impl Ward {
         };
         i32::from(released.is_err() || cleaned.is_err() || purged.is_err() || volumes.is_err())
     }
+}
+
+/// Leaves the exit code to those who wait for the lock, in the lock itself: when they have it, the container may have been
+/// removed, or run again.
+fn tell_waiting(lock: &File, exit: &LastExit) {
+    use std::os::unix::fs::FileExt;
+    // Who is not told here looks at `exit.json`.
+    let _ = lock.write_all_at(&exit.exit_code.to_le_bytes(), 0);
+}
+
+/// What the monitor that had `lock` has left in it: the exit code of its container's last run.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn told_end(lock: &mut File) -> std::io::Result<Option<i32>> {
+    let mut code = Vec::new();
+    lock.take(4).read_to_end(&mut code)?;
+    Ok(code.try_into().ok().map(i32::from_le_bytes))
 }
 
 /// The run root, `RUN` of `RUN/containers/ID`.

@@ -1,5 +1,7 @@
 //! `exec`: another process in a running container.
 
+mod background;
+
 use std::os::fd::OwnedFd;
 
 use hull_engine::container::{self, ExecIo, ExecProcess, ExecRequest};
@@ -65,16 +67,22 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
     };
     // Before the process: afterwards we are in the container's namespaces, where nothing of ours may be forked.
     let raw = Raw::prepare(stdin && tty);
-    let process = container::exec(&ctx.engine(), args.arg(), &request).map_err(|e| {
-        // Docker's code for a process that could not be made, whatever the reason; nobody waits for a detached one.
-        let made = matches!(e, hull_engine::Error::Exec { .. });
-        let code = match e.exit_code() {
-            Some(code) => run_command::exit_code(code),
-            None if made => NOT_EXECUTABLE,
-            None => FAILED,
-        };
-        Failure::from(e).code(if detached { FAILED } else { code })
-    })?;
+    let start = || {
+        container::exec(&ctx.engine(), args.arg(), &request).map_err(|e| {
+            // Docker's code for a process that could not be made, whatever the reason; nobody waits for a detached one.
+            let made = matches!(e, hull_engine::Error::Exec { .. });
+            let code = match e.exit_code() {
+                Some(code) => run_command::exit_code(code),
+                None if made => NOT_EXECUTABLE,
+                None => FAILED,
+            };
+            Failure::from(e).code(if detached { FAILED } else { code })
+        })
+    };
+    if detached {
+        return background::leave(start);
+    }
+    let process = start()?;
     let options = Options {
         stdin,
         stdout: true,

@@ -276,3 +276,70 @@ fn privileged_events_are_refused_in_dockers_words() {
     );
     check(&["extra"], 1, "accepts no arguments");
 }
+
+#[test]
+fn privileged_the_end_of_a_detached_exec_is_told() {
+    let Some((host, image)) = machine() else { return };
+    host.ok(words(&format!("run -d --name aa {image} sleep 1000")));
+    let died = || -> Vec<Value> { told(&host, &["event=exec_die"]) };
+    // The command returns while its process runs, and nobody holds its output open.
+    host.ok(shell("exec -d aa", "while ! test -e /go; do sleep 0.01; done; exit 5"));
+    assert_eq!(died(), [Value::Null; 0]);
+    host.ok(["exec", "-d", "-t", "aa", "sleep", "1000"]);
+    host.ok(["exec", "aa", "touch", "/go"]);
+    let by = |code: &str| {
+        until("the end", || {
+            died()
+                .into_iter()
+                .find(|event| event["Actor"]["Attributes"]["exitCode"] == code)
+        })
+    };
+    let start = told(&host, &["event=exec_start"]);
+    assert_eq!(
+        by("5")["Actor"]["Attributes"]["execID"],
+        start[0]["Actor"]["Attributes"]["execID"]
+    );
+    host.ok(["rm", "-f", "aa"]);
+    assert_eq!(
+        by("137")["Actor"]["Attributes"]["execID"],
+        start[1]["Actor"]["Attributes"]["execID"]
+    );
+    host.hull(["exec", "-d", "aa", "true"])
+        .fails(1)
+        .says("No such container: aa");
+    host.ok(words(&format!("run -d --name aa {image} sleep 1000")));
+    host.hull(["exec", "-d", "aa", "no-such"])
+        .fails(1)
+        .says("executable file not found");
+    host.ok(["rm", "-f", "aa"]);
+}
+
+#[test]
+fn privileged_a_terminals_sizes_are_told() {
+    use rustix::termios::{Winsize, tcsetwinsize};
+    let Some((host, image)) = machine() else { return };
+    let mut session = crate::terminal::terminal(&host, &format!("run -it --name box {image} sh"));
+    session.exp_string("# ").unwrap();
+    let master = crate::terminal::master(&session);
+    let sizes = || -> Vec<(String, String)> {
+        let text = |event: &Value, name: &str| event["Actor"]["Attributes"][name].as_str().unwrap().to_owned();
+        let events = told(&host, &["event=resize", "container=box"]);
+        events
+            .iter()
+            .map(|event| (text(event, "height"), text(event, "width")))
+            .collect()
+    };
+    let size = Winsize {
+        ws_row: 31,
+        ws_col: 101,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(&master, size).unwrap();
+    until("its new size", || {
+        sizes().contains(&("31".to_owned(), "101".to_owned())).then_some(())
+    });
+    session.send_line("exit").unwrap();
+    session.exp_eof().unwrap();
+    host.ok(["rm", "box"]);
+}

@@ -8,6 +8,8 @@ use hull_testkit::Host;
 
 use crate::machine;
 
+mod verb;
+
 /// Who is killed.
 #[derive(Clone, Copy, Debug)]
 enum Victim {
@@ -63,10 +65,16 @@ fn kill(pid: i32) {
 /// Starts `hull ARGS` and kills the victim after a moment. The command is returned: where its monitor was killed it goes
 /// on, perhaps until its container ends.
 fn interrupt(host: &Host, args: &[&str], victim: Victim, after: Duration) -> Child {
+    strike(host, args, victim, after, &mut || {})
+}
+
+/// [`interrupt`]; `before` is called just before the kill.
+fn strike(host: &Host, args: &[&str], victim: Victim, after: Duration, before: &mut dyn FnMut()) -> Child {
     let command = host.spawn(args);
     let pid = i32::try_from(command.id()).unwrap();
     // The fault is injected at a time, not at a state: this is no wait.
     std::thread::sleep(after);
+    before();
     let monitors = || own(host).into_iter().filter(|other| *other != pid);
     match victim {
         Victim::Command => kill(pid),
@@ -120,13 +128,14 @@ fn falsehood(host: &Host, context: &str) -> Option<String> {
         let pid = pid.stdout.trim();
         let lives = std::path::Path::new(&format!("/proc/{pid}/ns/pid")).exists();
         match state {
-            "running" if pid == "0" || !lives => {
+            "running" | "paused" if pid == "0" || !lives => {
                 let holders = holders(&host.run_root().join("containers").join(id).join("lock"));
                 Some(format!(
-                    "{id} is shown as running, its process is {pid}; the lock is held by {holders}"
+                    "{id} is shown as {state}, its process is {pid}; the lock is held by {holders}"
                 ))
             }
-            "running" => None,
+            // Its monitor waits to start it again.
+            "running" | "paused" | "restarting" => None,
             "exited" | "created" | "dead" => {
                 (pid != "0").then(|| format!("{id} is shown as {state} with process {pid}"))
             }

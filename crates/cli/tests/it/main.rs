@@ -10,6 +10,7 @@ mod fault;
 mod figures;
 mod files;
 mod flood;
+mod hostile;
 mod inspect;
 mod isolation;
 mod lifecycle;

@@ -44,7 +44,8 @@ fn end(line: &str, other: &str, mut child: Child) {
     }
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    let ended = line.starts_with("exec") && output.status.code() == Some(137);
+    // The process in the container was killed.
+    let ended = ["exec", "attach"].iter().any(|verb| line.starts_with(verb)) && output.status.code() == Some(137);
     assert!(
         output.status.success() || ended || LOST.iter().any(|reason| said.contains(reason)),
         "`{line}` beside `{other}` ends with {:?}: {said}",
@@ -90,10 +91,17 @@ fn agree(host: &Host, one: &str, other: &str) {
 
 fn all(pairs: &[(bool, &str, &str)]) {
     let Some((host, image)) = machine() else { return };
+    let folder = host.path("files");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("file"), vec![b'x'; 1_000_000]).unwrap();
     host.ok(words(&format!("run --rm {image} true")));
     let before = host.traces();
     for (runs, one, other) in pairs {
-        pair(&host, &image, *runs, one, other);
+        let at = |line: &str| line.replace("FILES", folder.to_str().unwrap());
+        pair(&host, &image, *runs, &at(one), &at(other));
+        if one.starts_with("commit") {
+            host.hull(["rmi", "-f", "made"]);
+        }
     }
     host.assert_clean(&before);
 }
@@ -138,6 +146,111 @@ fn privileged_changes_at_once() {
         (true, "pause xx", "unpause xx"),
         (true, "exec xx true", "stop -t 0 xx"),
     ]);
+}
+
+#[test]
+fn privileged_files_at_once() {
+    all(&[
+        (true, "cp FILES/file xx:/tmp", "rm -f xx"),
+        (true, "cp xx:/bin/busybox FILES/copy", "rm -f xx"),
+        (false, "cp FILES/file xx:/tmp", "rm xx"),
+        (false, "cp FILES/file xx:/tmp", "start xx"),
+        (true, "cp FILES/file xx:/tmp", "restart -t 0 xx"),
+        (true, "cp xx:/bin/busybox FILES/copy", "stop -t 0 xx"),
+        (true, "commit xx made", "stop -t 0 xx"),
+        (true, "commit xx made", "rm -f xx"),
+        (true, "commit xx made", "pause xx"),
+        (false, "commit xx made", "start xx"),
+        (true, "export -o FILES/export xx", "rm -f xx"),
+        (true, "diff xx", "rm -f xx"),
+    ]);
+}
+
+#[test]
+fn privileged_policies_and_watchers_at_once() {
+    all(&[
+        (true, "update --restart always xx", "restart -t 0 xx"),
+        (true, "update --restart always xx", "stop -t 0 xx"),
+        (false, "update --restart unless-stopped xx", "start xx"),
+        (true, "update --restart on-failure xx", "update -c 100 xx"),
+        (true, "attach --no-stdin xx", "stop -t 0 xx"),
+        (true, "attach --no-stdin xx", "restart -t 0 xx"),
+        (true, "wait xx", "stop -t 0 xx"),
+        (true, "wait xx", "restart -t 0 xx"),
+        (true, "wait xx", "rm -f xx"),
+        (true, "logs -f xx", "rm -f xx"),
+    ]);
+}
+
+#[test]
+fn privileged_an_updated_policy_beside_a_restart_holds() {
+    let Some((host, image)) = machine() else { return };
+    for round in 0..rounds() {
+        host.ok(words(&format!("run -d --name xx {image} sleep 1000")));
+        let a = start(&host, "restart -t 0 xx");
+        std::thread::sleep(Duration::from_micros(round * 900));
+        let b = start(&host, "update --restart always xx");
+        end("restart", "update", a);
+        end("update", "restart", b);
+        let look = |format: &str| host.ok(["inspect", "-f", format, "xx"]);
+        assert_eq!(look("{{.HostConfig.RestartPolicy.Name}}"), "always", "round {round}");
+        let pid = || look("{{.State.Pid}}");
+        let first = pid();
+        let process = rustix::process::Pid::from_raw(first.parse().unwrap()).unwrap();
+        let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+        hull_testkit::until("its next process", || {
+            let pid = pid();
+            (pid != "0" && pid != first).then_some(())
+        });
+        host.ok(["rm", "-f", "xx"]);
+    }
+}
+
+/// Whether a process waits for a lock, or has an eye on another process.
+fn waits(pid: u32) -> bool {
+    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+    let mut queued = locks.lines().filter(|line| line.contains("->"));
+    let links = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut links = links.filter_map(|link| std::fs::read_link(link.path()).ok());
+    queued.any(|line| line.contains(&format!(" READ {pid} "))) || links.any(|link| link.ends_with("anon_inode:[pidfd]"))
+}
+
+#[test]
+fn privileged_a_wait_ends_with_the_run_that_it_saw() {
+    let Some((host, image)) = machine() else { return };
+    for (flags, other) in [
+        ("", "restart -t 0 xx"),
+        ("--restart always", "restart -t 0 xx"),
+        ("--rm", "kill xx"),
+    ] {
+        for round in 0..rounds() {
+            host.ok(words(&format!("run -d --name xx {flags} {image} sleep 1000")));
+            let waiting = start(&host, "wait xx");
+            let pid = waiting.id();
+            hull_testkit::until("its wait", || waits(pid).then_some(()));
+            host.ok(words(other));
+            let limit = Instant::now() + Duration::from_secs(10);
+            let mut waiting = waiting;
+            while waiting.try_wait().unwrap().is_none() {
+                assert!(
+                    Instant::now() < limit,
+                    "{flags} {other}: round {round}: it waits for another end"
+                );
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let output = waiting.wait_with_output().unwrap();
+            assert_eq!(
+                String::from_utf8_lossy(&output.stdout).trim(),
+                "137",
+                "{flags} {other}: {output:?}"
+            );
+            host.hull(["rm", "-f", "xx"]);
+            hull_testkit::until("its removal", || host.ok(["ps", "-aq"]).is_empty().then_some(()));
+        }
+    }
 }
 
 #[test]

@@ -22,7 +22,13 @@ pub(crate) fn take(engine: &Engine, id: &str) -> Result<Option<File>> {
     loop {
         let file = open(engine, id)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) if is_current(engine, id, &file) => return Ok(Some(file)),
+            Ok(()) if is_current(engine, id, &file) => {
+                // How an earlier run has ended, if its monitor could not take the file away.
+                if file.metadata().is_ok_and(|found| found.len() > 0) {
+                    file.set_len(0).map_err(|e| write(engine, id, e))?;
+                }
+                return Ok(Some(file));
+            }
             // Somebody ended and took the file away between our two calls.
             Ok(()) => {}
             // A command that only looks holds it for an instant, shared.
@@ -35,14 +41,20 @@ pub(crate) fn take(engine: &Engine, id: &str) -> Result<Option<File>> {
     }
 }
 
-/// Waits until nobody holds the lock of container `id` exclusively. At once where there is none.
-pub(crate) fn wait(engine: &Engine, id: &str) -> Result<()> {
+/// Waits until whoever holds the lock of container `id` exclusively has given it up. At once where there is none. A monitor
+/// that gives it up at the end of its container has written down in it how that ended: this very run, whatever has become
+/// of the container since.
+pub(crate) fn wait(engine: &Engine, id: &str) -> Result<Option<i32>> {
     let path = engine.container_run(id).join("lock");
-    let Ok(file) = File::open(&path) else { return Ok(()) };
-    rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockShared)).map_err(|errno| Error::Read {
-        path,
-        source: errno.into(),
-    })
+    let Ok(mut file) = File::open(&path) else {
+        return Ok(None);
+    };
+    let read = |source| Error::Read {
+        path: path.clone(),
+        source,
+    };
+    rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockShared)).map_err(|errno| read(errno.into()))?;
+    hull_monitor::told_end(&mut file).map_err(read)
 }
 
 /// [`wait`], for as long as `wanted` says so: it is asked now and then once the wait is not a short one.

@@ -79,6 +79,8 @@ pub(crate) fn look(engine: &Engine, files: &mut Reader<'_>, id: &str) -> Result<
     let exit = match exit {
         // Being started, it is not running yet, and whatever ended before is no longer its state.
         None if !monitored && files.has(Place::Data, id, WORK) => Some(end(engine, id, None)?),
+        // The host went down while it ran.
+        Some(exit) if !monitored && !exit.started_again.is_empty() => Some(end(engine, id, None)?),
         exit => exit,
     };
     Ok(at_rest_as(exit, monitored))
@@ -92,10 +94,11 @@ pub(crate) fn look(engine: &Engine, files: &mut Reader<'_>, id: &str) -> Result<
 /// As [`sight`].
 pub(crate) fn at_rest(files: &mut Reader<'_>, id: &str) -> Result<Option<Look>> {
     let exit = files.exit(id)?;
-    if exit.is_none() && files.has(Place::Data, id, WORK) {
-        return Ok(None);
-    }
-    Ok(Some(at_rest_as(exit, false)))
+    let unseen = match &exit {
+        None => files.has(Place::Data, id, WORK),
+        Some(exit) => !exit.started_again.is_empty(),
+    };
+    Ok((!unseen).then(|| at_rest_as(exit, false)))
 }
 
 /// A container that does not run and has ended in this way.
@@ -155,11 +158,17 @@ fn ended(exit: Option<&LastExit>) -> Status {
 fn end(engine: &Engine, id: &str, live: Option<&LiveState>) -> Result<LastExit> {
     let dir = engine.container_dir(id);
     let written: Option<LastExit> = read(&dir.join("exit.json"))?;
-    let started_at = live.map(|l| l.started_at.clone()).unwrap_or_default();
-    let started = elapsed::moment(&started_at);
-    if let Some(exit) = written
-        && elapsed::moment(&exit.started_at) >= started
-    {
+    let started_at = match (live, &written) {
+        (Some(live), _) => live.started_at.clone(),
+        (None, Some(exit)) => exit.started_again.clone(),
+        (None, None) => String::new(),
+    };
+    // The two are compared as they stand: which is the later cannot be told, as the clock may have jumped.
+    let of_this_run = |exit: &LastExit| match live {
+        Some(live) => exit.started_at == live.started_at,
+        None => exit.started_again.is_empty(),
+    };
+    if let Some(exit) = written.filter(of_this_run) {
         return Ok(exit);
     }
     // The last thing that is known of it is when it last wrote to its log or its files.
@@ -168,7 +177,7 @@ fn end(engine: &Engine, id: &str, live: Option<&LiveState>) -> Result<LastExit> 
         .iter()
         .filter_map(|path| fs::metadata(path).ok())
         .filter_map(|m| jiff::Timestamp::new(m.mtime(), i32::try_from(m.mtime_nsec()).ok()?).ok())
-        .chain(started)
+        .chain(elapsed::moment(&started_at))
         .max();
     Ok(LastExit {
         exit_code: UNSEEN,

@@ -2,22 +2,27 @@
 
 use std::time::Duration;
 
-use hull_spec::container::{Record, Status};
+use hull_spec::container::{LastExit, LiveState, Record, Status};
 
 use super::{find, lock, recover, status};
-use crate::{Engine, Error, Result, elapsed};
+use crate::{Engine, Error, Result};
 
-/// Waits until the container does not run and gives its exit code. One that never ran has 0, as with Docker.
+/// Waits for the end of the container's process and gives its exit code: of the one that runs now, also where another
+/// command starts the container again at once, or removes it. One that does not run has that of its last end, and one that
+/// never ran 0, as with Docker.
 ///
 /// # Errors
-/// No such container; one that was removed at its end leaves no exit code ([`Error::NoSuchContainer`]).
+/// No such container; one that was removed at an end that its monitor did not see leaves no exit code
+/// ([`Error::NoSuchContainer`]).
 pub fn wait(engine: &Engine, name: &str) -> Result<i32> {
     let record = find(engine, name)?;
     if !matches!(record.host_config.restart_policy.name.as_str(), "" | "no") {
         return next_end(engine, &record);
     }
     loop {
-        lock::wait(engine, &record.id)?;
+        if let Some(code) = lock::wait(engine, &record.id)? {
+            return Ok(code);
+        }
         let look = status::derive(engine, &record)?;
         if look.monitored {
             continue;
@@ -39,14 +44,19 @@ pub fn wait(engine: &Engine, name: &str) -> Result<i32> {
 
 /// Waits for the next end of the process of a container that may be started again.
 fn next_end(engine: &Engine, record: &Record) -> Result<i32> {
-    let mut seen: Option<String> = None;
+    // How it had last ended when it was first seen to run. Times say nothing: a clock may jump.
+    let which = |exit: &Option<LastExit>| {
+        exit.as_ref()
+            .map(|exit| (exit.started_at.clone(), exit.finished_at.clone()))
+    };
+    let mut before = None;
     loop {
         let look = status::derive(engine, record)?;
-        let ended = |since: &str| {
+        let of_this_run = |live: &LiveState| {
             let exit = look.exit.as_ref()?;
-            (elapsed::moment(&exit.started_at) >= elapsed::moment(since)).then_some(exit.exit_code)
+            (look.status != Status::Restarting && exit.started_at == live.started_at).then_some(exit.exit_code)
         };
-        match (&look.live, &seen) {
+        match (&look.live, &before) {
             (None, _) => {
                 if recover::one(engine, record)? {
                     recover::free_addresses(engine, None);
@@ -57,10 +67,13 @@ fn next_end(engine: &Engine, record: &Record) -> Result<i32> {
                 }
                 return Ok(status::derive(engine, record)?.exit.map_or(0, |exit| exit.exit_code));
             }
-            (Some(_), Some(since)) if let Some(code) = ended(since) => return Ok(code),
+            (Some(_), Some(before)) if which(&look.exit) != *before => {
+                return Ok(look.exit.map_or(0, |exit| exit.exit_code));
+            }
+            (Some(live), _) if let Some(code) = of_this_run(live) => return Ok(code),
             (Some(live), _) if look.status != Status::Restarting => {
                 wait_for(live.pid);
-                seen.get_or_insert_with(|| live.started_at.clone());
+                before.get_or_insert_with(|| which(&look.exit));
             }
             // A process that has yet to start has yet to end.
             (Some(_), _) => {}

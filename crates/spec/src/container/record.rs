@@ -85,7 +85,7 @@ impl IdRange {
 }
 
 /// `/run/hull/containers/ID/state.json`: a container that was started. True only while its monitor holds the lock.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct LiveState {
     /// Process ID of the container's init on the host.
@@ -138,6 +138,10 @@ pub struct LastExit {
     /// How often it had been started again since somebody started it.
     #[serde(default, skip_serializing_if = "is_zero_u32")]
     pub restarts: u32,
+    /// When it was started after this end; empty where it was not. Where nothing is known of that later run, it ended with
+    /// the host, unseen.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub started_again: String,
 }
 
 impl LastExit {
