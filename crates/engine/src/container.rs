@@ -65,7 +65,7 @@ pub use top::{Processes, top};
 pub use update::{UpdateRequest, update};
 pub use wait::wait;
 
-pub(crate) use create::{create_infra, is_being_made};
+pub(crate) use create::{create_infra, is_being_made, locked};
 pub(crate) use describe::LOG_DRIVERS;
 pub(crate) use describe::network_settings;
 pub(crate) use find::ids_below;

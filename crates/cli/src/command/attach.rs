@@ -36,14 +36,18 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
                 "You cannot attach to a paused container, unpause it first",
             ));
         }
-        _ => return Err(Failure::new("You cannot attach to a stopped container, start it first")),
+        _ => return Err(stopped()),
     }
     let tty = record.config.tty;
     let stdin = record.config.open_stdin && !args.on("no-stdin");
     run_command::check_terminal(stdin, tty)?;
     let keys = run_command::read_detach_keys(args, ctx, tty)?;
     let raw = Raw::prepare(stdin && tty);
-    let socket = container::attach(&engine, &record.id)?;
+    let socket = container::attach(&engine, &record.id).map_err(|e| match e {
+        // It has ended meanwhile.
+        hull_engine::Error::NotRunning { .. } => stopped(),
+        e => e.into(),
+    })?;
     let forward = |signal: i32| run_command::forward(&engine, &record.id, signal);
     let ending = attach::attach(
         Remote::monitor(socket),
@@ -58,4 +62,8 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
         },
     )?;
     run_command::finish(&engine, &record.id, ending)
+}
+
+fn stopped() -> Failure {
+    Failure::new("You cannot attach to a stopped container, start it first")
 }

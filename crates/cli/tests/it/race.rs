@@ -101,6 +101,7 @@ fn all(pairs: &[(bool, &str, &str)]) {
         pair(&host, &image, *runs, &at(one), &at(other));
         if one.starts_with("commit") {
             host.hull(["rmi", "-f", "made"]);
+            host.ok(["image", "prune", "-f"]);
         }
     }
     host.assert_clean(&before);

@@ -109,7 +109,10 @@ where
         if let Some(scanner) = &mut current {
             Scanner::finish(scanner, &mut filter);
         }
-        let mut scanner = Scanner::new(&log, file)?;
+        let mut scanner = match follower {
+            Some(_) => Scanner::new(&log, file)?,
+            None => Scanner::as_opened(&log, file)?,
+        };
         if scanner.drain(&mut filter)?.is_break() {
             return Ok(filter.flaws);
         }

@@ -48,10 +48,16 @@ pub(crate) enum Part {
 impl Tree {
     /// Opens the tree of a container, in whatever state it is.
     pub(crate) fn open(engine: &Engine, record: &Record, part: Part) -> Result<Self> {
-        let look = holding(engine, record)?;
-        match look {
-            Held::Running(init) => Self::running(engine, record, part, &init),
-            Held::Stopped(lock) => Self::stopped(engine, record, part, lock),
+        loop {
+            let init = match holding(engine, record)? {
+                Held::Stopped(lock) => return Self::stopped(engine, record, part, lock),
+                Held::Running(init) => init,
+            };
+            match Self::running(engine, record, part, &init) {
+                // It has ended meanwhile, or is about to: its namespaces go first.
+                Err(e) if kill::has_ended(&init, patience(&e)) => {}
+                opened => return opened,
+            }
         }
     }
 
@@ -155,6 +161,14 @@ impl Tree {
     /// Whether owners are seen in other IDs than the container's.
     pub(crate) fn is_mapped(&self) -> bool {
         self.maps.is_some()
+    }
+}
+
+/// How long a container's process may take to end that could not be looked into.
+fn patience(error: &Error) -> Duration {
+    match error.kind() {
+        hull_spec::ErrorKind::NotFound => Duration::from_secs(1),
+        _ => Duration::ZERO,
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::about::{ANONYMOUS, About, check_name, folder, volumes};
 use super::options;
-use crate::container::name;
+use crate::container::{self, name};
 use crate::{Engine, Error, Result, event};
 
 /// A volume to be made.
@@ -96,12 +96,10 @@ fn make(engine: &Engine, name: &str, about: &About) -> Result<Made> {
     folder_of(&parent, 0o711)?;
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
     let new = parent.join(format!(".new-{}-{nanos}", std::process::id()));
-    folder_of(&new, 0o711)?;
-    let done = fill(&new, about).and_then(|lock| match fs::rename(&new, folder(engine, name)) {
-        Ok(()) => {
-            drop(lock);
-            Ok(Made::Ours)
-        }
+    // Tells a sweeping command that somebody is at it.
+    let _lock = container::locked(&new)?;
+    let done = fill(&new, about).and_then(|()| match fs::rename(&new, folder(engine, name)) {
+        Ok(()) => Ok(Made::Ours),
         // A folder is not renamed over one that holds something.
         Err(_) if folder(engine, name).join("volume.json").exists() => Ok(Made::Theirs),
         Err(source) => Err(Error::Write {
@@ -116,20 +114,18 @@ fn make(engine: &Engine, name: &str, about: &About) -> Result<Made> {
     done
 }
 
-/// Fills the folder of a volume to be. The lock tells a sweeping command that somebody is at it.
-fn fill(new: &Path, about: &About) -> Result<File> {
+/// Fills the folder of a volume to be.
+fn fill(new: &Path, about: &About) -> Result<()> {
     let at = |path: &Path| {
         let path = path.to_owned();
         move |source| Error::Write { path, source }
     };
-    let lock = File::open(new).map_err(at(new))?;
-    flock(&lock, FlockOperation::NonBlockingLockShared).map_err(|errno| at(new)(errno.into()))?;
+    rustix::fs::chmod(new, rustix::fs::Mode::from_raw_mode(0o711)).map_err(|errno| at(new)(errno.into()))?;
     folder_of(&new.join("users"), 0o700)?;
     folder_of(&new.join("_data"), 0o755)?;
     let path = new.join("volume.json");
     let bytes = serde_json::to_vec(about).map_err(|e| at(&path)(e.into()))?;
-    fs::write(&path, bytes).map_err(at(&path))?;
-    Ok(lock)
+    fs::write(&path, bytes).map_err(at(&path))
 }
 
 fn folder_of(path: &Path, mode: u32) -> Result<()> {
@@ -154,9 +150,13 @@ pub(crate) fn sweep(engine: &Engine) {
     for entry in fs::read_dir(volumes(engine)).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
+        let free = || {
+            let folder = File::open(entry.path());
+            folder.is_ok_and(|f| flock(&f, FlockOperation::NonBlockingLockExclusive).is_ok())
+        };
+        // An empty one may be one that is just being made: whoever is at it finds that it is gone and makes another.
         let dead = name.starts_with(".removed-")
-            || name.starts_with(".new-")
-                && File::open(entry.path()).is_ok_and(|f| flock(&f, FlockOperation::NonBlockingLockExclusive).is_ok());
+            || name.starts_with(".new-") && free() && fs::remove_dir(entry.path()).is_err();
         if dead {
             // One that resists is tried again by the next sweep.
             let _ = fs::remove_dir_all(entry.path());

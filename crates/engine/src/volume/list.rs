@@ -23,6 +23,7 @@ pub fn list(engine: &Engine, request: &ListRequest) -> Result<Vec<Volume>> {
     filters.only(&["dangling", "driver", "label", "name"])?;
     let dangling = filters.flag("dangling")?;
     let names = filters.patterns("name");
+    super::sweep(engine);
     let mut out = Vec::new();
     for name in about::names(engine)? {
         let named = |patterns: &Vec<_>| {

@@ -16,6 +16,7 @@ pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
             name: name.chars().take(300).collect(),
         }),
     };
+    super::sweep(engine);
     if !about::is_volume(name) || !folder(engine, name).exists() {
         return missing();
     }

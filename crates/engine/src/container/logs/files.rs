@@ -29,6 +29,8 @@ type Number = u32;
 pub(super) struct LogFile {
     pub(super) file: File,
     pub(super) compressed: bool,
+    /// Its size when it was opened.
+    pub(super) size: u64,
     identity: Identity,
 }
 
@@ -146,7 +148,8 @@ impl Log {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(failed(e)),
         };
-        let inode = file.metadata().map_err(failed)?.ino();
+        let metadata = file.metadata().map_err(failed)?;
+        let inode = metadata.ino();
         let identity = match compressed {
             false => Identity::Plain(inode),
             true => Identity::Compressed {
@@ -157,6 +160,7 @@ impl Log {
         Ok(Some(LogFile {
             file,
             compressed,
+            size: metadata.len(),
             identity,
         }))
     }
@@ -184,6 +188,7 @@ impl LogFile {
         Ok(Self {
             file,
             compressed: self.compressed,
+            size: self.size,
             identity: self.identity,
         })
     }

@@ -45,6 +45,18 @@ impl<'a> Scanner<'a> {
         })
     }
 
+    /// The same, of no more than was there when the file was opened: a container that writes faster than we read would have
+    /// no end.
+    pub(super) fn as_opened(log: &'a Log, file: LogFile) -> Result<Self> {
+        let mut scanner = Self::new(log, file)?;
+        if !scanner.file.compressed {
+            let at = (&scanner.file.file).stream_position().map_err(|e| log.read_error(e))?;
+            let left = scanner.file.size.saturating_sub(at);
+            scanner.reader = Box::new(scanner.reader.take(left));
+        }
+        Ok(scanner)
+    }
+
     /// Gives all whole entries to the filter.
     pub(super) fn drain<S: FnMut(Told<'_>) -> ControlFlow<()>>(
         &mut self,

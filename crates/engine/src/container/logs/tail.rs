@@ -40,7 +40,7 @@ pub(super) fn seek(log: &Log, files: &mut Vec<LogFile>, lines: u64) -> Result<u6
 
 /// Where the last `left` lines of a file begin; `None` where it has fewer, which are taken off `left`.
 fn start(file: &LogFile, left: &mut u64) -> std::io::Result<Option<u64>> {
-    let mut end = file.file.metadata()?.len();
+    let mut end = file.size;
     let mut block = vec![0; BLOCK];
     // The line feed that ends the last whole line begins no line that is wanted.
     let mut met_last = false;
