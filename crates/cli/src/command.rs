@@ -28,6 +28,7 @@ mod prune;
 mod ps;
 mod pull;
 mod push;
+mod registry;
 mod rename;
 mod restart;
 mod rm;

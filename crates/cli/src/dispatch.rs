@@ -112,6 +112,8 @@ fn acts(command: &Command, args: &Matches) -> bool {
             | "top"
             | "volume ls"
             | "volume inspect"
+            // It has nothing to do with containers.
+            | "registry serve"
     );
     // Sizes are of files that belong to the containers' users.
     let sizes = command.flags.iter().any(|flag| flag.long == "size") && args.on("size");

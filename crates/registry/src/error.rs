@@ -259,6 +259,30 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A system call on a registry server's storage failed.
+    #[error("cannot {act} `{}`", path.display())]
+    Storage {
+        /// The act, as a verb.
+        act: &'static str,
+        /// What it was done to.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// Another server has the storage.
+    #[error("another server uses the storage `{}`", root.display())]
+    Serving {
+        /// The storage.
+        root: PathBuf,
+    },
+    /// A registry server cannot use the network.
+    #[error("cannot {act}")]
+    Network {
+        /// The act, as a verb with its object.
+        act: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A name does not follow the grammar of references.
     #[error(transparent)]
     Reference(#[from] hull_spec::Error),
@@ -333,6 +357,14 @@ impl Error {
             | Self::Reference(_) => ErrorKind::Invalid,
             Self::PlatformMismatch { .. } => ErrorKind::NotFound,
             Self::Schema1 { .. } | Self::NotAnImage { .. } => ErrorKind::Unsupported,
+            Self::Serving { .. } => ErrorKind::Conflict,
+            Self::Storage { source, .. } | Self::Network { source, .. } => match source.kind() {
+                std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Denied,
+                std::io::ErrorKind::AddrInUse => ErrorKind::Conflict,
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::Exhausted,
+                _ => ErrorKind::Internal,
+            },
             Self::Store(err) => err.kind(),
         }
     }

@@ -40,6 +40,7 @@ mod pull;
 mod push;
 mod repository;
 mod retry;
+pub mod serve;
 pub mod settings;
 mod shortname;
 mod source;

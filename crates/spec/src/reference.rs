@@ -21,6 +21,19 @@ pub struct Reference {
 }
 
 impl Reference {
+    /// Whether `name` is a repository's name below its registry: components joined by slashes, 255 bytes at most. Such a
+    /// name is safe as a relative path: no component is empty, begins with a dot or holds a backslash.
+    #[must_use]
+    pub fn is_repository(name: &str) -> bool {
+        name.len() <= NAME_MAX && name.split('/').all(is_component)
+    }
+
+    /// Whether `text` can be a tag. A tag is safe as a file name.
+    #[must_use]
+    pub fn is_tag(text: &str) -> bool {
+        is_tag(text)
+    }
+
     /// Host and port of the registry, `docker.io` where none was given.
     #[must_use]
     pub fn registry(&self) -> &str {

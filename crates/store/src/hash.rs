@@ -5,30 +5,53 @@ use sha2::Digest as _;
 
 /// A running hash of either algorithm.
 #[derive(Clone)]
-pub(crate) enum Hasher {
+pub struct Hasher(State);
+
+#[derive(Clone)]
+enum State {
     Sha256(sha2::Sha256),
     Sha512(sha2::Sha512),
 }
 
+impl std::fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Hasher").field(&self.algorithm()).finish()
+    }
+}
+
 impl Hasher {
-    pub(crate) fn new(algorithm: Algorithm) -> Self {
-        match algorithm {
-            Algorithm::Sha256 => Self::Sha256(sha2::Sha256::new()),
-            Algorithm::Sha512 => Self::Sha512(sha2::Sha512::new()),
+    /// A hash of nothing yet.
+    #[must_use]
+    pub fn new(algorithm: Algorithm) -> Self {
+        Self(match algorithm {
+            Algorithm::Sha256 => State::Sha256(sha2::Sha256::new()),
+            Algorithm::Sha512 => State::Sha512(sha2::Sha512::new()),
+        })
+    }
+
+    /// Which hash it is.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        match self.0 {
+            State::Sha256(_) => Algorithm::Sha256,
+            State::Sha512(_) => Algorithm::Sha512,
         }
     }
 
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Sha256(h) => h.update(bytes),
-            Self::Sha512(h) => h.update(bytes),
+    /// Goes on with `bytes`.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.0 {
+            State::Sha256(h) => h.update(bytes),
+            State::Sha512(h) => h.update(bytes),
         }
     }
 
-    pub(crate) fn finish(self) -> Digest {
-        match self {
-            Self::Sha256(h) => Digest::from_bytes(Algorithm::Sha256, &h.finalize()),
-            Self::Sha512(h) => Digest::from_bytes(Algorithm::Sha512, &h.finalize()),
+    /// The digest of all bytes so far.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        match self.0 {
+            State::Sha256(h) => Digest::from_bytes(Algorithm::Sha256, &h.finalize()),
+            State::Sha512(h) => Digest::from_bytes(Algorithm::Sha512, &h.finalize()),
         }
     }
 }

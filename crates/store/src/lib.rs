@@ -49,7 +49,7 @@ pub mod unpack;
 pub mod walk;
 
 pub use error::{Error, Result};
-pub use hash::{chain_id, digest};
+pub use hash::{Hasher, chain_id, digest};
 pub use lease::Lease;
 pub use lock::Hold;
 pub use store::{Access, Limits, Ownership, Store};

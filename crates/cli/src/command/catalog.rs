@@ -2,8 +2,8 @@
 
 use super::{
     Command, attach, boot, commit, cp, create, df, diff, events, exec, export, generator, images, info, inspect, kill,
-    logs, network, pause, pod, port, prune, ps, pull, push, rename, restart, rm, rmi, run, start, stats, stop, top,
-    update, version, volume, wait,
+    logs, network, pause, pod, port, prune, ps, pull, push, registry, rename, restart, rm, rmi, run, start, stats,
+    stop, top, update, version, volume, wait,
 };
 
 /// All commands that work, in the order of help.
@@ -65,6 +65,7 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &pod::STATS,
     &pod::EXISTS,
     &pod::PRUNE,
+    &registry::SERVE,
     &volume::CREATE,
     &volume::INSPECT,
     &volume::LS,
@@ -99,6 +100,10 @@ pub(crate) const GROUPS: &[Group] = &[
     Group {
         name: "pod",
         about: "Manage pods: containers that share namespaces",
+    },
+    Group {
+        name: "registry",
+        about: "Serve a registry",
     },
     Group {
         name: "volume",

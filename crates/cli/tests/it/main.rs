@@ -25,6 +25,7 @@ mod pull;
 mod quadlet;
 mod query;
 mod race;
+mod registry;
 mod rootless;
 mod single_file;
 mod spaces;

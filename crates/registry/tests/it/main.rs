@@ -11,6 +11,7 @@ mod pull;
 mod push;
 mod real;
 mod redirect;
+mod serve;
 mod tls;
 
 use std::path::{Path, PathBuf};
