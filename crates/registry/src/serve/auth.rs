@@ -28,7 +28,7 @@ pub(super) struct Gatekeeper {
 #[derive(Debug)]
 enum Way {
     Open,
-    Password(Htpasswd),
+    Password(Box<Htpasswd>),
     Token(Box<Tokens>),
 }
 
@@ -57,7 +57,7 @@ impl Gatekeeper {
     pub(super) fn new(settings: &Settings) -> Result<Self, Error> {
         let way = match &settings.auth {
             Auth::None => Way::Open,
-            Auth::Htpasswd { file, realm } => Way::Password(Htpasswd::open(file, realm)?),
+            Auth::Htpasswd { file, realm } => Way::Password(Box::new(Htpasswd::open(file, realm)?)),
             Auth::Token(token) => Way::Token(Box::new(Tokens::open(token)?)),
         };
         Ok(Self {

@@ -86,7 +86,7 @@ impl Cache {
         headers: &[(&'static str, String)],
     ) -> Result<Option<Response>, Error> {
         let source = self.source(name)?;
-        let response = self.client.ask(&source, &Ask { method, tail, headers })?;
+        let response = self.client.ask(&source, &Ask::read(method, tail, headers))?;
         match response.status {
             200 | 206 => Ok(Some(response)),
             401 | 403 | 404 => {
