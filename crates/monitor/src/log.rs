@@ -214,6 +214,7 @@ impl Log {
         }
         let now = Moment::now();
         while !bytes.is_empty() {
+            bytes = self.write_lines(stream, bytes, now);
             let line = &mut self.lines[stream as usize];
             let room = LINE_MAX - line.bytes.len();
             let window = &bytes[..bytes.len().min(room)];
@@ -232,6 +233,26 @@ impl Log {
             }
         }
         self.flush();
+    }
+
+    /// Makes entries of the whole lines at the beginning of `bytes`, where all of them go to the files and to nobody else,
+    /// and gives what is left.
+    fn write_lines<'a>(&mut self, stream: Stream, mut bytes: &'a [u8], now: Moment) -> &'a [u8] {
+        let line = &self.lines[stream as usize];
+        let Some(writer) = &mut self.writer else { return bytes };
+        if self.target.is_some() || !line.bytes.is_empty() || line.parts.is_some() {
+            return bytes;
+        }
+        loop {
+            let taken = writer.lines(stream, &bytes[..bytes.len().min(BATCH / 4)], now);
+            if taken == 0 {
+                return bytes;
+            }
+            bytes = &bytes[taken..];
+            if writer.pending.len() >= BATCH {
+                writer.flush();
+            }
+        }
     }
 
     /// Hands on what waits for the end of its line: there will be none. Waits for a slow target, but not for ever.
@@ -362,6 +383,14 @@ impl Writer {
         match &mut self.encoder {
             Encoder::Json(encoder) => encoder.entry(&mut self.pending, piece),
             Encoder::Local(encoder) => encoder.entry(&mut self.pending, piece),
+        }
+    }
+
+    /// Takes whole lines and tells how many bytes those are.
+    fn lines(&mut self, stream: Stream, text: &[u8], time: Moment) -> usize {
+        match &mut self.encoder {
+            Encoder::Json(encoder) => encoder.lines(&mut self.pending, stream, text, time),
+            Encoder::Local(encoder) => encoder.lines(&mut self.pending, stream, text, time),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Moment, Piece, Stream};
+use super::{LINE_MAX, Moment, Piece, Stream};
 
 /// Writes entries, escaped as Go's encoder does it (`<`, `>`, `&`, U+2028 and U+2029 too; what is no UTF-8 becomes
 /// U+FFFD), so that a file of ours and one of Docker's cannot be told apart.
@@ -13,8 +13,16 @@ pub(super) struct Encoder {
     attributes: Vec<u8>,
     /// What follows an entry's text, of each stream: the same for all that is written at one time.
     ends: [Vec<u8>; 2],
+    /// What stands between the texts of two whole lines.
+    joints: [Vec<u8>; 2],
     time: Option<Moment>,
 }
+
+/// How an entry begins.
+const START: &[u8] = b"{\"log\":\"";
+
+/// How much text is looked at before it is copied: it is still in the processor's first cache then.
+const BLOCK: usize = 8 << 10;
 
 impl Encoder {
     pub(super) fn new(attributes: &BTreeMap<String, String>) -> Self {
@@ -33,6 +41,7 @@ impl Encoder {
         Self {
             attributes: text,
             ends: [Vec::new(), Vec::new()],
+            joints: [Vec::new(), Vec::new()],
             time: None,
         }
     }
@@ -45,7 +54,7 @@ impl Encoder {
         }
         let end = &self.ends[piece.stream as usize];
         out.reserve(piece.text.len() + end.len() + 16);
-        out.extend_from_slice(b"{\"log\":\"");
+        out.extend_from_slice(START);
         match piece.text.split_last() {
             Some((b'\n', line)) => {
                 escape(out, line);
@@ -56,9 +65,45 @@ impl Encoder {
         out.extend_from_slice(end);
     }
 
+    /// Appends an entry for each of the whole lines at the beginning of `text` and tells how many bytes those are. Ends
+    /// before one that is too long.
+    pub(super) fn lines(&mut self, out: &mut Vec<u8>, stream: Stream, text: &[u8], time: Moment) -> usize {
+        if self.time != Some(time) {
+            self.set_time(time);
+        }
+        let joint = &self.joints[stream as usize];
+        let mut taken = 0;
+        // Each line finds the beginning of its entry there and leaves that of the next.
+        out.extend_from_slice(START);
+        loop {
+            let rest = &text[taken..];
+            let last = |length: usize| memchr::memrchr(b'\n', &rest[..rest.len().min(length)]);
+            let Some(end) = last(BLOCK).or_else(|| last(LINE_MAX)) else {
+                break;
+            };
+            let block = &rest[..=end];
+            let plain = all_plain_lines(block);
+            let mut from = 0;
+            for at in memchr::memchr_iter(b'\n', block) {
+                let line = &block[from..at];
+                if plain {
+                    out.extend_from_slice(line);
+                } else {
+                    escape(out, line);
+                }
+                out.extend_from_slice(joint);
+                from = at + 1;
+            }
+            taken += block.len();
+        }
+        out.truncate(out.len() - START.len());
+        taken
+    }
+
     fn set_time(&mut self, time: Moment) {
         let text = time.rfc3339();
-        for (end, stream) in self.ends.iter_mut().zip([Stream::Stdout, Stream::Stderr]) {
+        let streams = [Stream::Stdout, Stream::Stderr];
+        for ((end, joint), stream) in self.ends.iter_mut().zip(&mut self.joints).zip(streams) {
             end.clear();
             end.extend_from_slice(b"\",\"stream\":\"");
             end.extend_from_slice(stream.name().as_bytes());
@@ -67,6 +112,10 @@ impl Encoder {
             end.extend_from_slice(b"\"time\":\"");
             end.extend_from_slice(text.as_bytes());
             end.extend_from_slice(b"\"}\n");
+            joint.clear();
+            joint.extend_from_slice(b"\\n");
+            joint.extend_from_slice(end);
+            joint.extend_from_slice(START);
         }
         self.time = Some(time);
     }
@@ -77,17 +126,33 @@ const fn is_plain(byte: u8) -> bool {
     byte >= 0x20 && byte < 0x80 && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&')
 }
 
-/// The same, for all bytes at once and without a branch, so that it is done sixteen bytes at a time.
+/// 1 for a byte that does not stand for itself, 0 for one that does.
+#[inline]
+fn odd(byte: u8) -> u8 {
+    u8::from(byte.wrapping_sub(0x20) >= 0x60)
+        | u8::from(byte == b'"')
+        | u8::from(byte == b'\\')
+        | u8::from(byte | 2 == b'>')
+        | u8::from(byte == b'&')
+}
+
+/// [`is_plain`] of all bytes at once and without a branch, so that it is done sixteen bytes at a time.
 #[inline]
 fn all_plain(text: &[u8]) -> bool {
-    let odd = |b: u8| {
-        u8::from(b.wrapping_sub(0x20) >= 0x60)
-            | u8::from(b == b'"')
-            | u8::from(b == b'\\')
-            | u8::from(b | 2 == b'>')
-            | u8::from(b == b'&')
-    };
     let (blocks, rest) = text.as_chunks::<32>();
+    for block in blocks {
+        if block.iter().fold(0, |any, &b| any | odd(b)) != 0 {
+            return false;
+        }
+    }
+    rest.iter().fold(0, |any, &b| any | odd(b)) == 0
+}
+
+/// The same of lines, whose ends do not count.
+#[inline]
+fn all_plain_lines(text: &[u8]) -> bool {
+    let odd = |b: u8| odd(b) & u8::from(b != b'\n');
+    let (blocks, rest) = text.as_chunks::<256>();
     for block in blocks {
         if block.iter().fold(0, |any, &b| any | odd(b)) != 0 {
             return false;
@@ -206,6 +271,47 @@ mod tests {
             let crowd = [[b'x'; 40].as_slice(), &[byte], &[b'x'; 40]].concat();
             assert_eq!(all_plain(&[byte]), is_plain(byte), "{byte}");
             assert_eq!(all_plain(&crowd), is_plain(byte), "{byte}");
+            for crowd in [&crowd[..], &crowd.repeat(7)] {
+                assert_eq!(all_plain_lines(crowd), is_plain(byte) || byte == b'\n', "{byte}");
+            }
+        }
+    }
+
+    #[test]
+    fn many_lines_become_the_same_entries_as_each_alone() {
+        let check = |text: &[u8], expected: usize| {
+            let attributes = [("a".to_owned(), "b".to_owned())].into();
+            for stream in [Stream::Stdout, Stream::Stderr] {
+                let time = Moment { nanos: 5 };
+                let mut encoder = Encoder::new(&attributes);
+                let mut many = b"before\n".to_vec();
+                assert_eq!(encoder.lines(&mut many, stream, text, time), expected);
+                let mut alone = b"before\n".to_vec();
+                for line in text[..expected].split_inclusive(|b| *b == b'\n') {
+                    encoder.entry(&mut alone, &Piece::whole(stream, line, time));
+                }
+                assert!(many == alone, "{}", String::from_utf8_lossy(&many));
+            }
+        };
+        check(b"", 0);
+        check(b"half", 0);
+        check(b"\n", 1);
+        check(b"a\nb\n\nhalf", 5);
+        check(b"<a>\n\xff\xe2\n\x80\xa8\n\"\n", 12);
+        let text: Vec<u8> = (0..5000).flat_map(|n| format!("line {n}\n").into_bytes()).collect();
+        check(&text, text.len());
+        let mut odd = text.clone();
+        odd[30_000] = b'&';
+        check(&odd, text.len());
+        // Lines that are longer than what is looked at once, up to the longest that is not split.
+        for (length, fits) in [
+            (BLOCK, true),
+            (LINE_MAX - 1, true),
+            (LINE_MAX, false),
+            (3 * LINE_MAX, false),
+        ] {
+            let long = [&b"first\n"[..], &vec![b'x'; length], b"\nlast\n"].concat();
+            check(&long, if fits { long.len() } else { 6 });
         }
     }
 

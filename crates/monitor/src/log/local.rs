@@ -2,7 +2,7 @@
 //! second says whether the text's line ends here (`F`) or goes on in the stream's next entry (`P`); then nineteen digits
 //! of nanoseconds since 1970, and the text's own bytes, whatever they are.
 
-use super::{Moment, Piece, Stream};
+use super::{LINE_MAX, Moment, Piece, Stream};
 
 /// Bytes before the text.
 pub(crate) const HEAD: usize = 23;
@@ -31,6 +31,25 @@ impl Encoder {
         } else {
             out.extend_from_slice(piece.text);
         }
+    }
+
+    /// Appends an entry for each of the whole lines at the beginning of `text` and tells how many bytes those are. Ends
+    /// before one that is too long.
+    pub(super) fn lines(&mut self, out: &mut Vec<u8>, stream: Stream, text: &[u8], time: Moment) -> usize {
+        if self.time != Some(time) {
+            self.set_time(time);
+        }
+        let head = &self.heads[stream as usize];
+        let mut taken = 0;
+        for at in memchr::memchr_iter(b'\n', text) {
+            if at - taken >= LINE_MAX {
+                break;
+            }
+            out.extend_from_slice(head);
+            out.extend_from_slice(&text[taken..=at]);
+            taken = at + 1;
+        }
+        taken
     }
 
     fn set_time(&mut self, time: Moment) {
@@ -65,5 +84,24 @@ mod tests {
         let expected = b"oF 1767322984657664400 a\neF 1767322984657664400 \xff<\0\n\
                          eP 0000000000000000007 half\noF 0000000000000000000 \n";
         assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn many_lines_become_the_same_entries_as_each_alone() {
+        for (text, expected) in [
+            (b"".to_vec(), 0),
+            (b"half".to_vec(), 0),
+            (b"a\n\n\xff\0\nhalf".to_vec(), 6),
+            ([&vec![b'x'; LINE_MAX - 1], &b"\nlast\n"[..]].concat(), LINE_MAX + 5),
+            ([&b"a\n"[..], &vec![b'x'; LINE_MAX], b"\nlast\n"].concat(), 2),
+        ] {
+            let (mut encoder, mut many, mut alone) = (Encoder::default(), Vec::new(), Vec::new());
+            let time = Moment { nanos: 5 };
+            assert_eq!(encoder.lines(&mut many, Stream::Stderr, &text, time), expected);
+            for line in text[..expected].split_inclusive(|b| *b == b'\n') {
+                encoder.entry(&mut alone, &Piece::whole(Stream::Stderr, line, time));
+            }
+            assert_eq!(many, alone);
+        }
     }
 }

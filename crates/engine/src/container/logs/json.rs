@@ -1,6 +1,7 @@
 //! Reads Docker's `json-file` form. Entries of its usual shape are read where they are; others by a JSON parser.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -56,6 +57,55 @@ fn read<'a>(bytes: &'a [u8], text: &'a mut Vec<u8>) -> Option<Found<'a>> {
         attributes: Attributes::None,
     };
     Some(Found::Entry(entry, bytes.len() - rest.len()))
+}
+
+/// What follows the text of a line in its entry: mostly the same as for the line before it, since what was written at one
+/// time has one time.
+#[derive(Default)]
+pub(super) struct Ending {
+    /// From the escaped line feed to the end of the entry; empty where there was no line yet.
+    bytes: Vec<u8>,
+    is_stderr: bool,
+    time: Range<usize>,
+}
+
+impl Ending {
+    /// Reads an entry that ends as the last one did and in which nothing else is escaped. Its text is made whole where it
+    /// is.
+    #[inline]
+    pub(super) fn entry<'a>(&'a self, bytes: &'a mut [u8]) -> Option<(Entry<'a>, usize)> {
+        let from = START.len();
+        let rest = bytes.strip_prefix(START)?;
+        let at = memchr::memchr2(b'"', b'\\', rest)?;
+        if self.bytes.is_empty() || !rest[at..].starts_with(&self.bytes) {
+            return None;
+        }
+        bytes[from + at] = b'\n';
+        let entry = Entry {
+            text: &bytes[from..=from + at],
+            stream: if self.is_stderr { Stream::Stderr } else { Stream::Stdout },
+            time: Time::Text(&self.bytes[self.time.clone()]),
+            attributes: Attributes::None,
+        };
+        Some((entry, from + at + self.bytes.len()))
+    }
+
+    /// Remembers how an entry ended, which is the whole of `bytes` and was read by [`usual`].
+    pub(super) fn learn(&mut self, entry: &Entry<'_>, bytes: &[u8]) {
+        let Time::Text(time) = entry.time else { return };
+        self.is_stderr = entry.stream == Stream::Stderr;
+        self.bytes.clear();
+        self.bytes.extend_from_slice(b"\\n\",\"stream\":\"");
+        self.bytes
+            .extend_from_slice(if self.is_stderr { b"stderr" } else { b"stdout" });
+        self.bytes.extend_from_slice(b"\",\"time\":\"");
+        self.time = self.bytes.len()..self.bytes.len() + time.len();
+        self.bytes.extend_from_slice(time);
+        self.bytes.extend_from_slice(b"\"}\n");
+        if !bytes.ends_with(&self.bytes) {
+            self.bytes.clear();
+        }
+    }
 }
 
 /// Appends what an escape stands for and gives its length. `None` for what is left to the parser.
@@ -167,6 +217,49 @@ mod tests {
                 assert_eq!(entry.text, log.as_bytes());
             }
         }
+    }
+
+    #[test]
+    fn what_ends_alike_is_read_alike() {
+        let line = |log: &str, stream: &str, time: &str| {
+            let log = serde_json::to_string(log).unwrap();
+            format!("{{\"log\":{log},\"stream\":\"{stream}\",\"time\":\"{time}\"}}\n")
+        };
+        let (one, two) = ("2024-05-01T10:00:00.5Z", "2024-05-01T10:00:00.25Z");
+        // After the line on the left, is the one on the right read the shortest way?
+        let check = |first: &str, then: &str, short: bool| {
+            let mut ending = Ending::default();
+            assert!(ending.entry(&mut then.as_bytes().to_vec()).is_none());
+            let mut text = Vec::new();
+            let Found::Entry(entry, length) = usual(first.as_bytes(), &mut text) else {
+                panic!("{first}");
+            };
+            ending.learn(&entry, &first.as_bytes()[..length]);
+            let mut followed = format!("{then}{{\"log\"").into_bytes();
+            let Found::Entry(expected, length) = usual(then.as_bytes(), &mut text) else {
+                panic!("{then}");
+            };
+            match ending.entry(&mut followed) {
+                Some((entry, taken)) => {
+                    assert!(short, "{first}{then}");
+                    assert_eq!((show(&entry), taken), (show(&expected), length));
+                    assert_eq!(entry.text, expected.text);
+                }
+                None => {
+                    assert!(!short, "{first}{then}");
+                    assert!(followed.starts_with(then.as_bytes()), "nothing is changed");
+                }
+            }
+        };
+        check(&line("a\n", "stdout", one), &line("bc\n", "stdout", one), true);
+        check(&line("a\"\n", "stderr", one), &line("\n", "stderr", one), true);
+        check(&line("a\n", "stdout", one), &line("bc\n", "stderr", one), false);
+        check(&line("a\n", "stdout", one), &line("bc\n", "stdout", two), false);
+        check(&line("a\n", "stdout", one), &line("b\"c\n", "stdout", one), false);
+        check(&line("a\n", "stdout", one), &line("bc", "stdout", one), false);
+        check(&line("a", "stdout", one), &line("bc\n", "stdout", one), false);
+        check(&line("a\n", "stdout", one), &line("b\\n", "stdout", one), false);
+        check(&line("a\\n", "stdout", one), &line("bc\n", "stdout", one), true);
     }
 
     #[test]

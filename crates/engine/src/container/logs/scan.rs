@@ -29,6 +29,7 @@ pub(super) struct Scanner<'a> {
     /// Whether the rest of a line is passed over: it was too long.
     skipping: bool,
     text: Vec<u8>,
+    ending: json::Ending,
 }
 
 impl<'a> Scanner<'a> {
@@ -42,6 +43,7 @@ impl<'a> Scanner<'a> {
             end: 0,
             skipping: false,
             text: Vec::new(),
+            ending: json::Ending::default(),
         })
     }
 
@@ -123,10 +125,11 @@ impl<'a> Scanner<'a> {
             end,
             skipping,
             text,
+            ending,
             log,
             ..
         } = self;
-        let bytes = &buffer[..*end];
+        let bytes = &mut buffer[..*end];
         if *skipping {
             let Some(at) = memchr::memchr(b'\n', &bytes[*start..]) else {
                 *start = *end;
@@ -136,13 +139,19 @@ impl<'a> Scanner<'a> {
             *skipping = false;
         }
         while *start < bytes.len() {
-            let rest = &bytes[*start..];
-            if log.form == LogForm::JsonFile
-                && let json::Found::Entry(entry, length) = json::usual(rest, text)
-            {
-                *start += length;
-                filter.give(entry)?;
-                continue;
+            let rest = &mut bytes[*start..];
+            if log.form == LogForm::JsonFile {
+                if let Some((entry, length)) = ending.entry(rest) {
+                    *start += length;
+                    filter.give(entry)?;
+                    continue;
+                }
+                if let json::Found::Entry(entry, length) = json::usual(rest, text) {
+                    *start += length;
+                    ending.learn(&entry, &rest[..length]);
+                    filter.give(entry)?;
+                    continue;
+                }
             }
             let Some(at) = memchr::memchr(b'\n', rest) else {
                 break;
