@@ -141,6 +141,7 @@ fn begin(launch: &mut Launch, begun: &mut Begun, listener: Option<UnixListener>)
         stdin_once: launch.stdin_once,
         input: Input::default(),
         probe: None,
+        settled: false,
     })
 }
 

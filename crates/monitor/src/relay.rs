@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -25,6 +25,9 @@ const QUIET: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 500_000_000,
 };
+
+/// What is asked for again before this time has passed is not given back to the kernel.
+const SOON: Duration = Duration::from_secs(10);
 
 /// What the relay works on.
 pub(crate) struct Relay {
@@ -48,6 +51,8 @@ pub(crate) struct Relay {
     pub(crate) input: Input,
     /// Where a health check tells what it has found.
     pub(crate) probe: Option<OwnedFd>,
+    /// Whether memory was given back since the container was started.
+    pub(crate) settled: bool,
 }
 
 /// Input on its way.
@@ -101,7 +106,7 @@ impl Relay {
                     // What a burst of output needed is not kept for ever.
                     buffer.rest(&self.outputs);
                     self.log.rest();
-                    hull_sys::memory::settle();
+                    self.settle(due);
                     rested = true;
                 }
                 continue;
@@ -133,6 +138,14 @@ impl Relay {
                 self.log.finish();
                 return Ok(Outcome::Ended);
             }
+        }
+    }
+
+    /// Gives memory back, but not again and again between health checks that follow one another.
+    fn settle(&mut self, due: Option<Instant>) {
+        let soon = due.is_some_and(|due| due.saturating_duration_since(Instant::now()) < SOON);
+        if !soon || !std::mem::replace(&mut self.settled, true) {
+            hull_sys::memory::settle();
         }
     }
 

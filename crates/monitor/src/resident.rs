@@ -161,6 +161,7 @@ impl Handoff {
             stdin_once: self.keep.stdin_once,
             input: self.input,
             probe: None,
+            settled: false,
         };
         let ward = Ward {
             relay,

@@ -11,12 +11,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::port::{self, Port};
+use super::size::Sizes;
 use super::status::Look;
 use super::{find_id, load, size};
 use crate::elapsed;
 use crate::filter::Filters;
 use crate::{Engine, Error, Result, image, pod};
-use gather::Seen;
+use gather::{Found, Seen};
 
 /// Which containers to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,34 +96,38 @@ pub struct SummaryNetworks {
 /// If a filter is unknown or malformed, or names a container or an image that is not there; if a record cannot be read.
 pub fn list(engine: &Engine, request: &ListRequest) -> Result<Vec<Summary>> {
     let matcher = Matcher::new(engine, request)?;
-    let mut found = gather::matching(engine, &matcher)?;
-    found.sort_by(|a, b| (b.created, &b.record.id).cmp(&(a.created, &a.record.id)));
+    let mut found = gather::matching(engine, &matcher, Timestamp::now())?;
+    found.sort_by(|a, b| (b.created, &b.summary.id).cmp(&(a.created, &a.summary.id)));
     if let Some(last) = request.last {
         found.truncate(last);
     }
-    let now = Timestamp::now();
     let mut layers = size::Layers::default();
     let mut images = HashMap::new();
-    found
-        .into_iter()
-        .map(|seen| {
-            let mut out = summary(&seen, now);
-            // The name may have gone to another image, or away.
-            let means = images
+    let shown = |found: Found| {
+        let mut out = found.summary;
+        // The name may have gone to another image, or away.
+        let means = match images.get(&out.image) {
+            Some(means) => means,
+            None => images
                 .entry(out.image.clone())
-                .or_insert_with_key(|name| meaning(engine, name));
-            let of_image = seen.record.pod.is_none() || !seen.record.layers.is_empty();
-            if of_image && means.as_ref().is_some_and(|id| *id != out.image_id) {
-                out.image.clone_from(&out.image_id);
-            }
-            if request.size {
-                let sizes = layers.container(engine, &seen.record)?;
-                out.size_rw = Some(sizes.rw);
-                out.size_root_fs = Some(sizes.root_fs);
-            }
-            Ok(out)
-        })
-        .collect()
+                .or_insert_with_key(|name| meaning(engine, name)),
+        };
+        if found.of_image && means.as_ref().is_some_and(|id| *id != out.image_id) {
+            out.image.clone_from(&out.image_id);
+        }
+        if request.size {
+            let sizes = match load(engine, &out.id) {
+                Ok(record) => layers.container(engine, &record)?,
+                // Removed since it was found.
+                Err(Error::NoSuchContainer { .. }) => Sizes::default(),
+                Err(e) => return Err(e),
+            };
+            out.size_rw = Some(sizes.rw);
+            out.size_root_fs = Some(sizes.root_fs);
+        }
+        Ok(out)
+    };
+    found.into_iter().map(shown).collect()
 }
 
 /// The ID of the image that a name means now, empty where it means none; `None` where that cannot be told.
@@ -402,34 +407,30 @@ pub(crate) fn network_name(mode: &str) -> &str {
     }
 }
 
-fn summary(seen: &Seen, now: Timestamp) -> Summary {
-    let (record, look) = (&seen.record, &seen.look);
-    let ports = look
-        .live
-        .as_ref()
-        .map(|live| port::ports(record, live))
-        .unwrap_or_default();
+fn summary(seen: Seen, now: Timestamp) -> Summary {
+    let Seen { record, look, created } = seen;
+    let live = look.live.as_ref();
     Summary {
-        id: record.id.clone(),
         names: vec![format!("/{}", record.name)],
-        image: record.config.image.clone(),
         image_id: record.image_id.to_string(),
-        command: command(record),
-        created: seen.created.as_second(),
-        ports,
+        command: command(&record),
+        created: created.as_second(),
+        ports: live.map(|live| port::ports(&record, live)).unwrap_or_default(),
         size_rw: None,
         size_root_fs: None,
-        labels: record.config.labels.clone(),
         state: look.status,
-        status: status_text(look, now),
+        status: status_text(&look, now),
         host_config: SummaryHostConfig {
             network_mode: network_name(&record.host_config.network_mode).to_owned(),
         },
         network_settings: SummaryNetworks {
-            networks: networks(record, look.live.as_ref()),
+            networks: networks(&record, live),
         },
-        mounts: record.mounts.clone(),
-        pod: record.pod.clone().unwrap_or_default(),
+        id: record.id,
+        image: record.config.image,
+        labels: record.config.labels,
+        mounts: record.mounts,
+        pod: record.pod.unwrap_or_default(),
     }
 }
 

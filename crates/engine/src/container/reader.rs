@@ -53,12 +53,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The record of the container with this whole ID.
+    /// What lists show of the container with this whole ID: [`Record::parse_brief`].
     ///
     /// # Errors
     /// If there is no such container or its record cannot be read.
-    pub(crate) fn record(&mut self, id: &str) -> Result<Record> {
-        self.parsed(Place::Data, id, "config.json", Record::parse)?
+    pub(crate) fn brief(&mut self, id: &str) -> Result<Box<Record>> {
+        self.parsed(Place::Data, id, "config.json", Record::parse_brief)?
             .ok_or_else(|| find::no_such(id))
     }
 
@@ -236,7 +236,7 @@ mod tests {
             assert!(
                 matches!(damaged, Error::Damaged { path, .. } if path.ends_with(format!("data/containers/{one}/exit.json")))
             );
-            assert!(matches!(reader.record(&two), Err(Error::NoSuchContainer { .. })));
+            assert!(matches!(reader.brief(&two), Err(Error::NoSuchContainer { .. })));
             let path = engine.container_run(&one).join("state.json");
             std::fs::create_dir_all(&path).unwrap();
             assert!(matches!(reader.live(&one), Err(Error::Read { path: at, .. }) if at == path));

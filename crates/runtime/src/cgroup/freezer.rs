@@ -3,6 +3,7 @@
 //! Whether a container is paused is what its cgroup says, and nobody's word besides: a command that is killed half-way
 //! leaves a container that is seen as what it is.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -45,7 +46,10 @@ pub fn frozen(cgroups: &[PathBuf]) -> Freeze {
     let Some((file, _)) = freezer(cgroups) else {
         return Freeze::Thawed;
     };
-    let text = std::fs::read_to_string(&file).unwrap_or_default();
+    // A word. Lists ask for many.
+    let mut buffer = [0; 32];
+    let read = std::fs::File::open(&file).and_then(|mut file| file.read(&mut buffer));
+    let text = std::str::from_utf8(&buffer[..read.unwrap_or(0)]).unwrap_or_default();
     match text.trim() {
         "FROZEN" => Freeze::Frozen,
         "FREEZING" => Freeze::Freezing,

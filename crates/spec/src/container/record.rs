@@ -1,9 +1,13 @@
 //! What hull keeps of a container: its record, the state of a running one, and how it last ended.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::host::is_zero_u32;
-use super::{Config, EndpointSettings, HostConfig, MountPoint, NetworkingConfig};
+use super::{
+    Config, Empty, EndpointSettings, Healthcheck, HostConfig, MountPoint, NetworkingConfig, PortBinding, null_default,
+};
 use crate::Digest;
 
 /// `containers/ID/config.json`: what the container is. Written when it is created; replaced whole when it is renamed or
@@ -48,6 +52,86 @@ impl Record {
     /// If it is no record.
     pub fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
         serde_json::from_slice(bytes)
+    }
+
+    /// As [`Record::parse`], but only of what lists show and filters ask for. All else is passed over and is here as in a
+    /// container that nothing was asked for: the most of a record is settings, and a list reads ten thousand.
+    ///
+    /// # Errors
+    /// If it is no record.
+    pub fn parse_brief(bytes: &[u8]) -> serde_json::Result<Box<Self>> {
+        serde_json::from_slice::<Brief>(bytes).map(|brief| Box::new(brief.into()))
+    }
+}
+
+/// What lists need of a [`Record`].
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Brief {
+    id: String,
+    name: String,
+    created: String,
+    image_id: Digest,
+    manifest: Digest,
+    layers: Vec<Digest>,
+    config: BriefConfig,
+    host_config: BriefHostConfig,
+    networking_config: NetworkingConfig,
+    mounts: Vec<MountPoint>,
+    #[serde(default)]
+    pod: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct BriefConfig {
+    #[serde(deserialize_with = "null_default")]
+    exposed_ports: BTreeMap<String, Empty>,
+    cmd: Option<Vec<String>>,
+    healthcheck: Option<Healthcheck>,
+    image: String,
+    entrypoint: Option<Vec<String>>,
+    #[serde(deserialize_with = "null_default")]
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct BriefHostConfig {
+    network_mode: String,
+    #[serde(deserialize_with = "null_default")]
+    port_bindings: BTreeMap<String, Option<Vec<PortBinding>>>,
+}
+
+impl From<Brief> for Record {
+    fn from(brief: Brief) -> Self {
+        Self {
+            id: brief.id,
+            name: brief.name,
+            created: brief.created,
+            image_id: brief.image_id,
+            manifest: brief.manifest,
+            layers: brief.layers,
+            platform: String::new(),
+            config: Config {
+                exposed_ports: brief.config.exposed_ports,
+                cmd: brief.config.cmd,
+                healthcheck: brief.config.healthcheck,
+                image: brief.config.image,
+                entrypoint: brief.config.entrypoint,
+                labels: brief.config.labels,
+                ..Config::default()
+            },
+            host_config: HostConfig {
+                network_mode: brief.host_config.network_mode,
+                port_bindings: brief.host_config.port_bindings,
+                ..HostConfig::default()
+            },
+            networking_config: brief.networking_config,
+            mounts: brief.mounts,
+            pod: brief.pod,
+            id_maps: None,
+        }
     }
 }
 
@@ -222,6 +306,54 @@ impl Status {
             Self::Removing => "removing",
             Self::Exited => "exited",
             Self::Dead => "dead",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_brief_record_has_what_lists_show() {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let text = serde_json::json!({
+            "Id": "1", "Name": "web", "Created": "2024-05-01T10:00:00Z", "ImageId": digest, "Manifest": digest,
+            "Layers": [digest], "Platform": "linux/amd64", "Unknown": {"a": [1, "x", null]},
+            "Config": {
+                "Hostname": "host", "Env": ["A=b"], "Image": "busybox", "Cmd": ["sleep", "1"], "Entrypoint": ["sh"],
+                "ExposedPorts": {"80/tcp": {}}, "Labels": {"a": "b"}, "Healthcheck": {"Test": ["CMD", "true"], "Interval": 5},
+            },
+            "HostConfig": {
+                "Binds": ["/a:/b"], "NetworkMode": "host", "PortBindings": {"80/tcp": [{"HostIp": "", "HostPort": "8080"}]},
+                "Memory": 7,
+            },
+            "NetworkingConfig": {"EndpointsConfig": {"bridge": {"Aliases": ["x"]}}},
+            "Mounts": [{"Type": "volume", "Name": "v", "Destination": "/d"}],
+            "Pod": "p",
+        });
+        let text = serde_json::to_vec(&text).unwrap();
+        let whole = Record::parse(&text).unwrap();
+        let brief = Record::parse_brief(&text).unwrap();
+        assert_eq!((whole.host_config.memory, brief.host_config.memory), (7, 0));
+        let expected = Record {
+            platform: String::new(),
+            config: Config {
+                hostname: String::new(),
+                env: Vec::new(),
+                ..whole.config
+            },
+            host_config: HostConfig {
+                network_mode: whole.host_config.network_mode,
+                port_bindings: whole.host_config.port_bindings,
+                ..HostConfig::default()
+            },
+            ..whole
+        };
+        assert_eq!(*brief, expected);
+        assert!(!expected.config.labels.is_empty() && !expected.mounts.is_empty() && expected.pod.is_some());
+        for bad in [&b""[..], b"{}", b"[]", &text[..text.len() - 1]] {
+            assert!(Record::parse_brief(bad).is_err());
         }
     }
 }
