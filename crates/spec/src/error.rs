@@ -22,7 +22,7 @@ pub enum ErrorKind {
 }
 
 /// What can be wrong with a name that a person or a stranger gave.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
     /// A reference does not follow `[registry/]repository[:tag][@digest]`.
     #[error("invalid reference format: `{reference}`: {reason}")]

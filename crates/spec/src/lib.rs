@@ -6,6 +6,7 @@
 pub mod container;
 mod digest;
 mod document;
+mod duration;
 mod error;
 pub mod event;
 pub mod image;
@@ -13,6 +14,7 @@ pub mod manifest;
 mod platform;
 pub mod progress;
 mod reference;
+pub mod value;
 
 pub use digest::{Algorithm, Digest, chain_id};
 pub use document::{Document, INDEX_DEPTH_MAX, LAYERS_MAX};

@@ -1,22 +1,10 @@
 //! Values of flags, read as Go reads them, with its words for what is wrong.
 
-/// Go's `strconv.ParseBool`.
-pub(crate) fn parse_bool(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
-}
+pub(crate) use hull_spec::value::{parse_bool, parse_bytes, quote};
 
 /// Go's complaint about a text that [`parse_bool`] does not read.
 pub(crate) fn bool_error(text: &str) -> String {
     format!("strconv.ParseBool: parsing {}: invalid syntax", quote(text))
-}
-
-/// Go's `%q`, as far as messages need it.
-pub(crate) fn quote(text: &str) -> String {
-    format!("{text:?}")
 }
 
 /// Go's `strconv.ParseInt(text, 0, 64)`: the base is in the prefix, and `_` may separate digits after one.
@@ -69,43 +57,6 @@ fn parse_magnitude(digits: &str) -> Result<u64, &'static str> {
         return Err("invalid syntax");
     }
     u64::from_str_radix(&clean, radix).map_err(|_| "value out of range")
-}
-
-/// Docker's sizes (go-units `RAMInBytes`): a decimal number and an optional unit, `b k m g t p` in powers of 1024, also
-/// written `kb` or `kib`.
-///
-/// # Errors
-/// go-units' message.
-pub(crate) fn parse_bytes(text: &str) -> Result<i64, String> {
-    let err = || format!("invalid size: '{text}'");
-    let end = text
-        .rfind(|c: char| c.is_ascii_digit() || c == '.')
-        .map(|at| at + 1)
-        .ok_or_else(err)?;
-    let (number, unit) = text.split_at(end);
-    let unit = unit.strip_prefix(' ').unwrap_or(unit).to_ascii_lowercase();
-    if number.starts_with('+') || number.contains(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '-')) {
-        return Err(err());
-    }
-    let size: f64 = number.parse().map_err(|_| err())?;
-    if size < 0.0 {
-        return Err(err());
-    }
-    let power = match unit.as_str() {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 1,
-        "m" | "mb" | "mib" => 2,
-        "g" | "gb" | "gib" => 3,
-        "t" | "tb" | "tib" => 4,
-        "p" | "pb" | "pib" => 5,
-        _ => return Err(format!("invalid suffix: '{unit}'")),
-    };
-    let bytes = size * 1024f64.powi(power);
-    if bytes >= 9.2e18 {
-        return Err(err());
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "the range is checked above")]
-    Ok(bytes as i64)
 }
 
 /// As [`parse_bytes`], but `-1` stands for no limit.
@@ -179,33 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_read_as_docker_reads_them() {
-        let check = |text: &str, expected: Option<i64>| assert_eq!(parse_bytes(text).ok(), expected, "{text:?}");
-        check("512m", Some(512 << 20));
-        check("512M", Some(512 << 20));
-        check("1g", Some(1 << 30));
-        check("1.5g", Some(3 << 29));
-        check("64", Some(64));
-        check("64b", Some(64));
-        check("64 kb", Some(65536));
-        check("64KiB", Some(65536));
-        check("0", Some(0));
-        for bad in [
-            "",
-            "x",
-            "-1",
-            "1x",
-            "1mm",
-            "m",
-            "1..5g",
-            "1e5",
-            "+1",
-            "1  k",
-            "99999999999p",
-            "١",
-        ] {
-            check(bad, None);
-        }
+    fn swap_has_no_limit_where_it_is_minus_one() {
         assert_eq!((parse_swap("-1"), parse_swap("1k")), (Ok(-1), Ok(1024)));
     }
 
