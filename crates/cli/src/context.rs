@@ -120,6 +120,22 @@ impl Context {
         Engine::open(&self.settings)
     }
 
+    /// After something was added to the store: keeps what nothing refers to within its budget, and tells what that freed.
+    /// What was asked for is done, so a failure is only a warning.
+    pub(crate) fn tidy(&self) {
+        match hull_engine::image::tidy(&self.engine()) {
+            Ok(Some(freed)) if freed.bytes > 0 => note(&format!(
+                "Freed {} of what nothing referred to: {} images, {} layers, {} blobs",
+                crate::output::size::long(freed.bytes),
+                freed.images.len(),
+                freed.layers,
+                freed.blobs
+            )),
+            Ok(_) => {}
+            Err(e) => self.warn(&format!("unused images could not be collected: {e}")),
+        }
+    }
+
     /// A setting of Docker's `config.json`, such as `detachKeys`. A file that is missing or damaged has none.
     pub(crate) fn docker_setting(&self, key: &str) -> Option<String> {
         let bytes = std::fs::read(self.docker_config.as_ref()?.join("config.json")).ok()?;

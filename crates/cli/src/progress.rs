@@ -21,19 +21,52 @@ pub(crate) enum Show {
     Stderr,
 }
 
+/// What the steps are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Words {
+    /// As a pull or a push calls them.
+    Pull,
+    /// As a load calls them.
+    Load,
+}
+
+impl Words {
+    fn of(self, event: &Event) -> &'static str {
+        match (self, event) {
+            (_, Event::Exists(_)) => "Already exists",
+            (_, Event::Message(_) | Event::Retrying { .. } | Event::Mounted { .. }) => "",
+            (_, Event::Preparing(_)) => "Preparing",
+            (_, Event::Uploading { .. }) => "Pushing",
+            (_, Event::Uploaded(_)) => "Pushed",
+            (_, Event::Stored(_)) => "Layer already exists",
+            (Self::Pull, Event::Pending(_)) => "Pulling fs layer",
+            (Self::Pull, Event::Downloading { .. }) => "Downloading",
+            (Self::Pull, Event::Downloaded(_)) => "Download complete",
+            (Self::Pull, Event::Done(_)) => "Pull complete",
+            (Self::Load, Event::Done(_)) => "Loaded",
+            (Self::Load, _) => "Loading layer",
+        }
+    }
+}
+
 impl Show {
-    /// A channel that shows what comes through it.
+    /// A channel that shows a pull.
     pub(crate) fn progress(self) -> Progress {
+        self.progress_in(Words::Pull)
+    }
+
+    /// A channel that shows what comes through it.
+    pub(crate) fn progress_in(self, words: Words) -> Progress {
         let is_terminal = match self {
             Self::Nothing => return Progress::silent(),
             Self::Stdout => terminal::stdout_is_terminal(),
             Self::Stderr => terminal::stderr_is_terminal(),
         };
         if is_terminal {
-            let bars = Bars::new(self);
+            let bars = Bars::new(self, words);
             Progress::new(move |event| bars.show(&event))
         } else {
-            let lines = Lines::default();
+            let lines = Lines::new(words);
             Progress::new(move |event| {
                 if let Some(line) = lines.line(&event) {
                     self.print(&line);
@@ -55,28 +88,36 @@ impl Show {
 }
 
 /// Lines for a file or a pipe: each layer's steps once.
-#[derive(Default)]
 struct Lines {
+    words: Words,
     said: Mutex<HashMap<Digest, &'static str>>,
 }
 
 impl Lines {
+    fn new(words: Words) -> Self {
+        Self {
+            words,
+            said: Mutex::default(),
+        }
+    }
+
     fn line(&self, event: &Event) -> Option<String> {
-        let (layer, word) = match event {
+        let layer = match event {
             Event::Message(text) => return Some(text.clone()),
             Event::Retrying { blob, seconds } => {
                 return Some(format!("{}: Retrying in {seconds} seconds", blob.short()));
             }
             Event::Downloading { .. } | Event::Uploading { .. } => return None,
             Event::Mounted { blob, from } => return Some(format!("{}: Mounted from {from}", blob.short())),
-            Event::Pending(layer) => (layer, "Pulling fs layer"),
-            Event::Exists(layer) => (layer, "Already exists"),
-            Event::Downloaded(layer) => (layer, "Download complete"),
-            Event::Done(layer) => (layer, "Pull complete"),
-            Event::Preparing(layer) => (layer, "Preparing"),
-            Event::Uploaded(layer) => (layer, "Pushed"),
-            Event::Stored(layer) => (layer, "Layer already exists"),
+            Event::Pending(layer)
+            | Event::Exists(layer)
+            | Event::Downloaded(layer)
+            | Event::Done(layer)
+            | Event::Preparing(layer)
+            | Event::Uploaded(layer)
+            | Event::Stored(layer) => layer,
         };
+        let word = self.words.of(event);
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         (said.insert(layer.clone(), word) != Some(word)).then(|| format!("{}: {word}", layer.short()))
     }
@@ -84,6 +125,7 @@ impl Lines {
 
 /// Bars for a terminal.
 struct Bars {
+    words: Words,
     all: MultiProgress,
     layers: Mutex<HashMap<Digest, ProgressBar>>,
 }
@@ -93,30 +135,30 @@ const LOADING: &str = "{prefix}: {msg} [{bar:40}] {bytes}/{total_bytes}";
 const LOADING_UNKNOWN: &str = "{prefix}: {msg} {bytes}";
 
 impl Bars {
-    fn new(show: Show) -> Self {
+    fn new(show: Show, words: Words) -> Self {
         let target = match show {
             Show::Stdout => ProgressDrawTarget::stdout(),
             _ => ProgressDrawTarget::stderr(),
         };
         Self {
+            words,
             all: MultiProgress::with_draw_target(target),
             layers: Mutex::default(),
         }
     }
 
     fn show(&self, event: &Event) {
+        let word = self.words.of(event);
         match event {
             Event::Message(text) => drop(self.all.println(text)),
-            Event::Pending(layer) => self.say(layer, PLAIN, "Pulling fs layer"),
-            Event::Exists(layer) => self.finish(layer, "Already exists"),
-            Event::Downloading { blob, done, total } => self.moving(blob, "Downloading", *done, *total),
-            Event::Uploading { blob, done, total } => self.moving(blob, "Pushing", *done, *total),
+            Event::Pending(layer) | Event::Downloaded(layer) | Event::Preparing(layer) => self.say(layer, PLAIN, word),
+            Event::Exists(layer) | Event::Done(layer) | Event::Uploaded(layer) | Event::Stored(layer) => {
+                self.finish(layer, word);
+            }
+            Event::Downloading { blob, done, total } | Event::Uploading { blob, done, total } => {
+                self.moving(blob, word, *done, *total);
+            }
             Event::Retrying { blob, seconds } => self.say(blob, PLAIN, &format!("Retrying in {seconds} seconds")),
-            Event::Downloaded(layer) => self.say(layer, PLAIN, "Download complete"),
-            Event::Done(layer) => self.finish(layer, "Pull complete"),
-            Event::Preparing(layer) => self.say(layer, PLAIN, "Preparing"),
-            Event::Uploaded(layer) => self.finish(layer, "Pushed"),
-            Event::Stored(layer) => self.finish(layer, "Layer already exists"),
             Event::Mounted { blob, from } => self.finish(blob, &format!("Mounted from {from}")),
         }
     }
@@ -164,7 +206,7 @@ mod tests {
     #[test]
     fn lines_are_dockers_and_told_once() {
         let layer = Digest::sha256(&[0xab; 32]);
-        let lines = Lines::default();
+        let lines = Lines::new(Words::Pull);
         let told: Vec<String> = [
             Event::Message("latest: Pulling from library/busybox".to_owned()),
             Event::Pending(layer.clone()),

@@ -18,6 +18,57 @@ pub struct Config {
     pub log: Log,
     /// Where devices are described.
     pub cdi: Cdi,
+    /// How much may stay of what nothing refers to.
+    pub gc: Gc,
+}
+
+/// `[gc]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Gc {
+    /// Whether anything is taken away without being asked for.
+    pub enabled: bool,
+    /// Bytes of images without a name, and of layers and blobs without an image, that may stay.
+    pub keep: Size,
+    /// Bytes of the file system that are to stay free.
+    pub free: Size,
+}
+
+impl Default for Gc {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            keep: Size(20_000_000_000),
+            free: Size(2_000_000_000),
+        }
+    }
+}
+
+/// A number of bytes, written as `20GB`, `512MiB` or `0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Size(pub u64);
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no size: write 20GB, 512MiB or a number of bytes");
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let unit = unit.trim().to_ascii_lowercase();
+        let base: u64 = if unit.contains('i') { 1024 } else { 1000 };
+        let power = match unit.as_str() {
+            "" | "b" => 0,
+            "k" | "kb" | "kib" => 1,
+            "m" | "mb" | "mib" => 2,
+            "g" | "gb" | "gib" => 3,
+            "t" | "tb" | "tib" => 4,
+            _ => return Err(wrong()),
+        };
+        number.checked_mul(base.pow(power)).map(Self).ok_or_else(wrong)
+    }
 }
 
 /// `[cdi]`.
@@ -84,6 +135,30 @@ mod tests {
         assert_eq!(config.log.driver, "none");
         assert_eq!(config.log.options["max-size"], "1m");
         assert_eq!(Config::parse("", Path::new("x")).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn sizes_are_read() {
+        let check = |text: &str, expected: Option<u64>| {
+            let size = Size::try_from(text.to_owned()).ok();
+            assert_eq!(size, expected.map(Size), "{text}");
+        };
+        check("20GB", Some(20_000_000_000));
+        check("512 MiB", Some(512 << 20));
+        check("0", Some(0));
+        check("7k", Some(7000));
+        check("", None);
+        check("GB", None);
+        check("-1GB", None);
+        check("1.5GB", None);
+        check("1XB", None);
+        check("99999999999TB", None);
+        let config = Config::parse("[gc]\nkeep = '1GB'\n", Path::new("x")).unwrap();
+        assert_eq!(
+            (config.gc.keep, config.gc.free, config.gc.enabled),
+            (Size(1_000_000_000), Size(2_000_000_000), true)
+        );
+        assert!(Config::parse("[gc]\nkeep = 'much'\n", Path::new("x")).is_err());
     }
 
     #[test]

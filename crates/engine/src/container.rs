@@ -41,6 +41,7 @@ mod wait;
 
 pub use attach::attach;
 pub use changes::changes;
+pub(crate) use commit::instruction;
 pub use commit::{CommitRequest, commit};
 pub use copy::{CopyOptions, CopyProgress, check_output, copy_from, copy_into, stream_from, stream_into};
 pub use create::{Created, create};

@@ -1,16 +1,29 @@
 //! Verbs of images.
 
+mod collect;
 pub mod hello;
+mod history;
+mod import;
 mod inspect;
 mod list;
+mod load;
+pub(crate) mod manifest;
 mod prune;
 mod remove;
+mod save;
+mod tag;
 
+pub use collect::tidy;
+pub use history::{Step, history};
+pub use import::{ImportRequest, import};
 pub use inspect::{Inspect, inspect};
 pub use list::{ListRequest, Summary, list};
+pub use load::{Input, LoadRequest, Loaded, load};
 pub use prune::{PruneRequest, Pruned, prune};
 pub use remove::remove;
 pub(crate) use remove::users;
+pub use save::{SaveRequest, Saving, save};
+pub use tag::tag;
 
 use hull_spec::Digest;
 use hull_store::image::Image;

@@ -47,6 +47,7 @@ mod source;
 mod tls;
 mod transport;
 mod url;
+mod web;
 mod workers;
 
 pub use client::Client;
@@ -56,3 +57,4 @@ pub use names::lookup;
 pub use pull::{PullOptions, Pulled, pull, pull_first};
 pub use push::{PushOptions, push};
 pub use settings::Settings;
+pub use web::open_url;

@@ -3,6 +3,8 @@
 //! The index is changed first and committed, then files go out of sight in one rename each, then they are removed. A
 //! kill in between leaves files that nothing names: the next sweep finds them.
 
+mod collect;
+
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,9 @@ use crate::image::User;
 use crate::index::{self, Statement};
 use crate::lock::Exclusive;
 use crate::{Store, lease, tree};
+
+pub(crate) use collect::touch;
+pub use collect::{Budget, Collected, collect};
 
 /// What a sweep freed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -146,7 +151,8 @@ fn unnamed_layers(store: &Store, named: &Named, swept: &mut Swept) -> Result<Vec
     let keep: HashSet<&str> = named.layers.iter().map(Digest::hex).collect();
     let doomed: Vec<(String, PathBuf)> = entries(&store.dir("layers"))?
         .into_iter()
-        .filter(|(name, _)| name != "empty" && !keep.contains(name.as_str()))
+        // `empty` and the engine's `base` are of no image, and containers are about to be mounted from them.
+        .filter(|(name, _)| name.len() == 64 && !keep.contains(name.as_str()))
         .collect();
     swept.layers += doomed.len() as u64;
     store.with_index(|db| {

@@ -8,11 +8,14 @@ mod lookup;
 mod record;
 mod remove;
 mod resolve;
+mod tag;
 
 pub use list::{Summary, list};
+pub(crate) use lookup::forget;
 pub use record::{Record, record};
 pub use remove::{RemoveRequest, Removed, User, remove};
 pub use resolve::{exists, names, resolve};
+pub use tag::{layer_sizes, tag, tags};
 
 /// An image that is in the store, with all that running it needs.
 #[derive(Clone, Debug, PartialEq)]

@@ -27,6 +27,7 @@ mod create;
 mod decompress;
 mod extract;
 mod fetch;
+mod import;
 pub(crate) mod owner;
 pub(crate) mod path;
 mod pipeline;
@@ -35,6 +36,7 @@ pub(crate) mod spool;
 
 pub use create::create;
 pub(crate) use extract::is_portable;
+pub use import::import;
 
 /// Which layer, and where it belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +96,14 @@ where
     workspace.publish(store, spec, unpacked)?;
     progress.send(|| Event::Done(blob.clone()));
     Ok(())
+}
+
+/// Whether the layer is there, or at least its blob: then its source is not asked.
+///
+/// # Errors
+/// If the file system or the index cannot say.
+pub fn exists(store: &Store, spec: &LayerSpec) -> Result<bool> {
+    Ok(present(store, &spec.chain_id)? || crate::blob::exists(store, &spec.descriptor.digest)?)
 }
 
 /// Whether the layer is there and can be relied on.

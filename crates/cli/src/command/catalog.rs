@@ -1,9 +1,9 @@
 //! All commands: those that work, and those that Docker has and hull has not yet.
 
 use super::{
-    Command, attach, boot, commit, cp, create, df, diff, events, exec, export, generator, images, info, inspect, kill,
-    logs, network, pause, pod, port, prune, ps, pull, push, registry, rename, restart, rm, rmi, run, start, stats,
-    stop, top, update, version, volume, wait,
+    Command, attach, boot, commit, cp, create, df, diff, events, exec, export, generator, history, images, import,
+    info, inspect, kill, load, logs, network, pause, pod, port, prune, ps, pull, push, registry, rename, restart, rm,
+    rmi, run, save, start, stats, stop, tag, top, update, version, volume, wait,
 };
 
 /// All commands that work, in the order of help.
@@ -47,6 +47,11 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &inspect::CONTAINER,
     &inspect::IMAGE,
     &rmi::COMMAND,
+    &tag::COMMAND,
+    &history::COMMAND,
+    &save::COMMAND,
+    &load::COMMAND,
+    &import::COMMAND,
     &boot::BOOT,
     &boot::SHUTDOWN,
     &generator::COMMAND,
@@ -128,9 +133,6 @@ pub(crate) const MISSING: &[&str] = &[
     "compose",
     "config",
     "context",
-    "history",
-    "import",
-    "load",
     "login",
     "logout",
     "manifest",
@@ -141,20 +143,13 @@ pub(crate) const MISSING: &[&str] = &[
     "network rm",
     "node",
     "plugin",
-    "save",
     "search",
     "secret",
     "service",
     "stack",
     "swarm",
-    "tag",
     "trust",
     "image build",
-    "image history",
-    "image import",
-    "image load",
-    "image save",
-    "image tag",
     "system dial-stdio",
 ];
 

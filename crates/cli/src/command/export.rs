@@ -59,7 +59,7 @@ pub(super) struct Output {
 }
 
 impl Output {
-    fn create(path: &Path) -> Result<Self> {
+    pub(super) fn create(path: &Path) -> Result<Self> {
         let folder = path
             .parent()
             .filter(|p| !p.as_os_str().is_empty())
@@ -87,7 +87,12 @@ impl Output {
         Err(Failure::new("no name is free for the archive"))
     }
 
-    fn publish(mut self) -> Result<()> {
+    /// What is written goes here.
+    pub(super) fn descriptor(&self) -> Result<std::os::fd::OwnedFd> {
+        Ok(self.file.try_clone()?.into())
+    }
+
+    pub(super) fn publish(mut self) -> Result<()> {
         self.file.flush()?;
         std::fs::rename(&self.temporary, &self.path)
             .map_err(|e| anyhow::Error::from(e).context(format!("cannot write `{}`", self.path.display())))?;

@@ -70,6 +70,7 @@ pub(super) fn pull(ctx: &Context, reference: &Reference, platform: Option<Platfo
     for warning in &pulled.warnings {
         ctx.warn(warning);
     }
+    ctx.tidy();
     Ok(pulled)
 }
 

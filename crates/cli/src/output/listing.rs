@@ -37,6 +37,24 @@ pub(crate) fn local_time(seconds: i64) -> String {
     )
 }
 
+/// A moment in this host's time zone, to the second (RFC 3339).
+pub(crate) fn rfc3339(seconds: i64) -> String {
+    let time = Timestamp::from_second(seconds).unwrap_or_default();
+    let zone = TimeZone::system();
+    let offset = zone.to_offset_info(time).offset();
+    let local = zone.to_datetime(time);
+    let zone = match offset.seconds() {
+        0 => "Z".to_owned(),
+        seconds => format!(
+            "{}{:02}:{:02}",
+            if seconds < 0 { '-' } else { '+' },
+            seconds.abs() / 3600,
+            seconds.abs() / 60 % 60
+        ),
+    };
+    format!("{}T{}{zone}", local.date(), local.time())
+}
+
 /// How long ago a moment was; `N/A` where it is not known.
 pub(crate) fn ago(seconds: i64, now: Timestamp) -> String {
     if seconds <= 0 {

@@ -39,6 +39,7 @@ macro_rules! transcripts {
 
 transcripts! {
     privileged_absent "absent",
+    privileged_archive "archive",
     privileged_environment "environment",
     privileged_event "event",
     privileged_exec "exec",

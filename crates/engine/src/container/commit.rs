@@ -1,17 +1,16 @@
 //! `commit`: an image out of a container, its files as a new layer on those of its image.
 
-mod instruction;
+pub(crate) mod instruction;
 mod words;
 
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use hull_runtime::cgroup::{self, Freeze};
 use hull_spec::container::Record;
 use hull_spec::image::{History, ImageConfig};
-use hull_spec::manifest::{Descriptor, MANIFEST_MAX, Manifest, media};
-use hull_spec::{Algorithm, Digest, Reference};
+use hull_spec::manifest::{Descriptor, MANIFEST_MAX, Manifest};
+use hull_spec::{Digest, Reference};
 use hull_store::image::{self, Image};
 use hull_store::ingest::{self, LayerSpec};
 use hull_store::{Access, Lease, Store, blob};
@@ -20,6 +19,7 @@ use rustix::process::{WaitId, WaitIdOptions};
 
 use super::tree::{Held, holding};
 use super::{find, pause, status};
+use crate::image::manifest::{oci_type, publish};
 use crate::{Engine, Error, Result, event};
 
 /// What is asked for.
@@ -127,7 +127,7 @@ fn parent(store: &Store, lease: &Lease<'_>, record: &Record) -> Result<(Image, V
         .zip(&image.config.rootfs.diff_ids);
     let layers = parts.map(|((descriptor, chain), diff)| LayerSpec {
         descriptor: Descriptor {
-            media_type: oci(&descriptor.media_type).to_owned(),
+            media_type: oci_type(&descriptor.media_type).to_owned(),
             ..descriptor
         },
         chain_id: chain.clone(),
@@ -135,58 +135,6 @@ fn parent(store: &Store, lease: &Lease<'_>, record: &Record) -> Result<(Image, V
     });
     let layers = layers.collect();
     Ok((image, layers))
-}
-
-/// Docker's media types of layers by the names that an OCI manifest has for the same bytes.
-fn oci(media_type: &str) -> &str {
-    match media_type {
-        media::DOCKER_LAYER => media::OCI_LAYER,
-        media::DOCKER_LAYER_GZIP => media::OCI_LAYER_GZIP,
-        other => other,
-    }
-}
-
-/// Writes config and manifest and makes the image visible.
-fn publish(lease: &Lease<'_>, image: &ImageConfig, layers: &[LayerSpec], name: Option<&Reference>) -> Result<Digest> {
-    let config = json(image);
-    let id = hull_store::digest(Algorithm::Sha256, &config);
-    let manifest = json(&Manifest {
-        schema_version: 2,
-        media_type: Some(media::OCI_MANIFEST.to_owned()),
-        artifact_type: None,
-        config: Descriptor {
-            media_type: media::OCI_CONFIG.to_owned(),
-            digest: id.clone(),
-            size: config.len() as u64,
-            urls: Vec::new(),
-            annotations: BTreeMap::new(),
-            platform: None,
-            artifact_type: None,
-        },
-        layers: layers.iter().map(|layer| layer.descriptor.clone()).collect(),
-        subject: None,
-        annotations: BTreeMap::new(),
-    });
-    let manifest_digest = hull_store::digest(Algorithm::Sha256, &manifest);
-    blob::write(lease, &config, &id)?;
-    blob::write(lease, &manifest, &manifest_digest)?;
-    let names: Vec<Reference> = name.cloned().into_iter().collect();
-    image::record(
-        lease,
-        &image::Record {
-            id: &id,
-            config: &config,
-            manifest: &manifest_digest,
-            layers,
-            names: &names,
-        },
-    )?;
-    Ok(id)
-}
-
-fn json(value: &impl serde::Serialize) -> Vec<u8> {
-    #[expect(clippy::expect_used, reason = "maps have text for keys, and nothing here can refuse")]
-    serde_json::to_vec(value).expect("an image's parts are JSON")
 }
 
 /// While this lives the container's files stay as they are: it does not run and cannot be started, or is frozen.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hull_spec::event::Kind;
 use hull_spec::{Digest, ErrorKind};
 use hull_store::image::{Removed, Summary};
-use hull_store::{Access, image};
+use hull_store::{Access, gc, image};
 
 use super::{remove, users};
 use crate::container::tree_size;
@@ -28,7 +28,8 @@ pub struct Pruned {
     pub bytes: u64,
 }
 
-/// Removes the images that no container uses: those without a tag, or with `dangling=false` all.
+/// Removes the images that no container uses: those without a tag, or with `dangling=false` all; and every blob and layer
+/// that no image has.
 ///
 /// # Errors
 /// Filters that mean nothing; what cannot be removed.
@@ -64,6 +65,8 @@ pub fn prune(engine: &Engine, request: &PruneRequest) -> Result<Pruned> {
         Removed::Untagged(_) => None,
     });
     out.bytes = layers.sum();
+    // What broke off pulls and the like have left, whatever the filters say: it is of no image.
+    out.bytes += gc::sweep(engine.store(Access::Write)?, || users(engine))?.bytes;
     event::pruned(engine, Kind::Image, out.bytes);
     Ok(out)
 }

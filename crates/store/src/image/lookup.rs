@@ -123,7 +123,7 @@ pub(super) fn begin(store: &Store) -> Option<Beginning> {
 }
 
 /// Forgets all: the index has changed.
-pub(super) fn forget(store: &Store) {
+pub(crate) fn forget(store: &Store) {
     // What stays is not believed, and overwritten.
     let _ = fs::remove_dir_all(store.dir("resolved"));
 }

@@ -2,14 +2,14 @@
 
 use hull_spec::image::ImageConfig;
 use hull_spec::{Digest, Reference};
-use rusqlite::{OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::resolve::key;
 use super::{Image, lookup};
 use crate::error::{Error, Result};
 use crate::index::{self, Statement};
 use crate::ingest::LayerSpec;
-use crate::{Lease, chain_id};
+use crate::{Lease, chain_id, gc};
 
 /// A pulled image: every part of it is in the store, under the lease that it is recorded with.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +74,9 @@ pub fn record(lease: &Lease<'_>, request: &Record<'_>) -> Result<Image> {
                 ],
             )
             .act("record an image")?;
+        let mut before = Vec::new();
         for name in request.names {
+            before.extend(owner(&transaction, name)?.filter(|owner| owner != request.id));
             transaction
                 .execute(
                     "INSERT INTO refs (name, image) VALUES (?1, ?2)
@@ -86,8 +88,20 @@ pub fn record(lease: &Lease<'_>, request: &Record<'_>) -> Result<Image> {
         transaction.commit().act("commit an image")?;
         index::empty_log(db)?;
         lookup::forget(store);
+        for id in before {
+            gc::touch(store, &id);
+        }
         Ok(image)
     })
+}
+
+/// Whose name this is.
+pub(super) fn owner(db: &Connection, name: &Reference) -> Result<Option<Digest>> {
+    let image: Option<String> = db
+        .prepare_cached("SELECT image FROM refs WHERE name = ?1")
+        .and_then(|mut s| s.query_row([key(name)], |row| row.get(0)).optional())
+        .act("look for a name's image")?;
+    Ok(image.map(|image| image.parse()).transpose()?)
 }
 
 fn lines(digests: &[Digest]) -> String {

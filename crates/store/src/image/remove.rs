@@ -91,6 +91,9 @@ where
         lookup::forget(store);
         Ok((removed, freed))
     })?;
+    if !removed.iter().any(|one| matches!(one, Removed::Deleted(_))) {
+        gc::touch(store, &image.id);
+    }
     let binned = gc::bin_layers(store, &freed.layers, &lock)?;
     for blob in &freed.blobs {
         gc::remove_file(&store.blob_path(blob))?;

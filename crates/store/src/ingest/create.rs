@@ -47,10 +47,8 @@ pub fn create(
     upper: &Path,
     skipped: &mut dyn FnMut(&[u8]),
 ) -> Result<Option<LayerSpec>> {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
     let store = lease.store();
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let workspace = Workspace::claim(store, &format!("new-{}-{number}", std::process::id()))?;
+    let workspace = nameless(store)?;
     let made = fill(store, parent, upper, &workspace, skipped).and_then(|made| match made {
         Some(made) => publish(lease, parent, &workspace, &made).map(Some),
         None => Ok(None),
@@ -62,13 +60,19 @@ pub fn create(
     Ok(made)
 }
 
-/// What was written into a workspace.
-struct Made {
-    diff_id: Digest,
-    /// Bytes of the archive.
-    size: u64,
+/// A workspace for a layer that has no digest yet.
+pub(super) fn nameless(store: &Store) -> Result<Workspace> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    Workspace::claim(store, &format!("new-{}-{number}", std::process::id()))
+}
+
+/// What was written into a workspace: the file `blob`, and the files of the layer.
+pub(super) struct Made {
+    pub(super) blob: Descriptor,
+    pub(super) diff_id: Digest,
     /// Bytes of its files.
-    unpacked: u64,
+    pub(super) unpacked: u64,
 }
 
 fn fill(
@@ -116,8 +120,8 @@ fn fill(
         match (packed?, hash, unpacked) {
             (None, ..) => Ok(None),
             (Some(size), Some(diff_id), Some(unpacked)) => Ok(Some(Made {
+                blob: descriptor(media::OCI_LAYER, &diff_id, size),
                 diff_id,
-                size,
                 unpacked,
             })),
             // Whoever closed a queue returned an error above.
@@ -127,18 +131,18 @@ fn fill(
 }
 
 /// A description for the time in which the layer has no digest.
-fn unnamed(parent: Option<&Digest>) -> LayerSpec {
+pub(super) fn unnamed(parent: Option<&Digest>) -> LayerSpec {
     let digest = hash::digest(Algorithm::Sha256, b"");
     LayerSpec {
-        descriptor: descriptor(&digest, 0),
+        descriptor: descriptor(media::OCI_LAYER, &digest, 0),
         chain_id: chain_id(parent, &digest),
         diff_id: digest,
     }
 }
 
-fn descriptor(digest: &Digest, size: u64) -> Descriptor {
+pub(super) fn descriptor(media_type: &str, digest: &Digest, size: u64) -> Descriptor {
     Descriptor {
-        media_type: media::OCI_LAYER.to_owned(),
+        media_type: media_type.to_owned(),
         digest: digest.clone(),
         size,
         urls: Vec::new(),
@@ -208,10 +212,15 @@ fn pack(upper: &Path, tee: Tee<'_>, skipped: &mut dyn FnMut(&[u8])) -> Result<Op
 }
 
 /// Gives the blob and the files their final names.
-fn publish(lease: &Lease<'_>, parent: Option<&Digest>, workspace: &Workspace, made: &Made) -> Result<LayerSpec> {
+pub(super) fn publish(
+    lease: &Lease<'_>,
+    parent: Option<&Digest>,
+    workspace: &Workspace,
+    made: &Made,
+) -> Result<LayerSpec> {
     let store = lease.store();
     let spec = LayerSpec {
-        descriptor: descriptor(&made.diff_id, made.size),
+        descriptor: made.blob.clone(),
         chain_id: chain_id(parent, &made.diff_id),
         diff_id: made.diff_id.clone(),
     };

@@ -4,6 +4,8 @@ use std::io::{self, BufRead};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use hull_spec::Digest;
+
 use super::extract::Extract;
 use super::queue::{Inlet, Outlet, is_closed, queue};
 use super::{LayerSpec, Workspace, decompress};
@@ -66,6 +68,24 @@ pub(super) fn run(
     workspace: &Workspace,
     fetch: impl FnOnce(Feed<'_>) -> Result<()>,
 ) -> Result<u64> {
+    let (bytes, actual) = unpack(store, spec, workspace, fetch)?;
+    if actual != spec.diff_id {
+        return Err(Error::DiffId {
+            blob: spec.descriptor.digest.clone(),
+            expected: spec.diff_id.clone(),
+            actual,
+        });
+    }
+    Ok(bytes)
+}
+
+/// The same of a layer whose diff ID nobody knows yet: it is returned, too.
+pub(super) fn unpack(
+    store: &Store,
+    spec: &LayerSpec,
+    workspace: &Workspace,
+    fetch: impl FnOnce(Feed<'_>) -> Result<()>,
+) -> Result<(u64, Digest)> {
     let halt = AtomicBool::new(false);
     let (outlet, [compressed]) = queue(COMPRESSED.0, COMPRESSED.1);
     let (plain, [to_hash, to_files]) = queue(UNCOMPRESSED.0, UNCOMPRESSED.1);
@@ -104,12 +124,7 @@ pub(super) fn run(
         inflated?;
         let unpacked = unpacked?;
         match (unpacked, actual) {
-            (Some(bytes), Some(actual)) if actual == spec.diff_id => Ok(bytes),
-            (Some(_), Some(actual)) => Err(Error::DiffId {
-                blob: spec.descriptor.digest.clone(),
-                expected: spec.diff_id.clone(),
-                actual,
-            }),
+            (Some(bytes), Some(actual)) => Ok((bytes, actual)),
             // Whoever closed a queue returned an error above.
             _ => unreachable!("a stage stopped without an error"),
         }

@@ -367,3 +367,123 @@ fn what_is_remembered_of_a_name_is_believed_only_while_it_is_true() {
     std::fs::write(&kept[0], b"{\"stamp\":").unwrap();
     assert_eq!(ask().unwrap(), two.id);
 }
+
+#[test]
+fn what_is_no_layer_of_an_image_is_not_swept() {
+    let home = Home::new();
+    // The engine's, below every image: a container may be starting on it.
+    let base = home.dir.path().join("layers/base");
+    std::fs::create_dir_all(base.join("proc")).unwrap();
+    hull_store::gc::sweep(&home.store, no_users).unwrap();
+    assert!(base.join("proc").exists());
+}
+
+/// Sets the time of everything in the store to some days ago.
+fn age(home: &Home, days: u64) {
+    let then = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 24 * 3600);
+    for folder in ["layers", "blobs/sha256", "blobs/partial"] {
+        for entry in std::fs::read_dir(home.dir.path().join(folder)).unwrap() {
+            std::fs::File::open(entry.unwrap().path())
+                .unwrap()
+                .set_modified(then)
+                .unwrap();
+        }
+    }
+}
+
+fn collect(home: &Home, keep: u64, users: &[User]) -> hull_store::gc::Collected {
+    let budget = hull_store::gc::Budget {
+        keep,
+        free: 0,
+        age: std::time::Duration::from_secs(24 * 3600),
+    };
+    let users = users.to_vec();
+    hull_store::gc::collect(&home.store, &budget, move || Ok::<_, std::convert::Infallible>(users)).unwrap()
+}
+
+#[test]
+fn what_nothing_refers_to_goes_when_there_is_too_much_of_it() {
+    let home = Home::new();
+    let top = |n: &str| Archive::new().file(n, &[b'x'; 5000]);
+    let old = home.image(&[base(), top("old")], &["app:1"], "old");
+    let new = home.image(&[base(), top("new")], &["app:1"], "new");
+    assert_eq!(image::list(&home.store).unwrap().len(), 2);
+    let nothing = hull_store::gc::Collected::default();
+    // Its name was taken a moment ago.
+    assert_eq!(collect(&home, 0, &[]), nothing);
+    age(&home, 2);
+    // There is room for it.
+    assert_eq!(collect(&home, 1 << 20, &[]), nothing);
+    // A container uses it.
+    let user = User {
+        container: "c".repeat(64),
+        running: false,
+        image: old.id.clone(),
+        layers: old.layers.clone(),
+    };
+    assert_eq!(collect(&home, 0, std::slice::from_ref(&user)), nothing);
+    // A pull relies on it.
+    let lease = home.store.lease().unwrap();
+    lease.protect([&old.id]).unwrap();
+    assert_eq!(collect(&home, 0, &[]), nothing);
+    drop(lease);
+    let went = collect(&home, 0, &[]);
+    assert_eq!((went.images.as_slice(), went.layers), (&[old.id.clone()][..], 1));
+    assert!(went.bytes > 5000 && went.blobs == 3, "{went:?}");
+    assert!(image::resolve(&home.store, old.id.as_str()).is_err());
+    assert!(!home.store.layer_path(&old.layers[1]).exists());
+    // What the other one shares with it stays.
+    assert_eq!(image::resolve(&home.store, "app:1").unwrap().id, new.id);
+    for chain in &new.layers {
+        assert!(home.store.layer_path(chain).join("fs").exists());
+    }
+    assert_eq!(collect(&home, 0, &[]), nothing);
+}
+
+#[test]
+fn what_is_of_no_image_goes_before_images_and_the_oldest_first() {
+    let home = Home::new();
+    let first = home.image(&[Archive::new().file("a", &[b'a'; 9000])], &["app:1"], "first");
+    let second = home.image(&[Archive::new().file("b", &[b'b'; 9000])], &["app:1"], "second");
+    home.image(&[Archive::new().file("c", b"")], &["app:1"], "third");
+    let lease = home.store.lease().unwrap();
+    let orphan = Archive::new().file("orphan", &[b'o'; 4000]).gzip();
+    orphan.ingest(&lease).unwrap();
+    drop(lease);
+    age(&home, 3);
+    // The second was without a name later than the first.
+    let blob = std::fs::File::open(home.store.blob_path(&second.id)).unwrap();
+    let then = std::time::SystemTime::now() - std::time::Duration::from_secs(2 * 24 * 3600);
+    blob.set_modified(then).unwrap();
+    let went = collect(&home, 19_500, &[]);
+    assert_eq!((went.images.len(), went.layers), (0, 1), "{went:?}");
+    assert!(!home.store.layer_path(&orphan.spec.chain_id).exists());
+    let went = collect(&home, 12_000, &[]);
+    assert_eq!(went.images, [first.id]);
+    let went = collect(&home, 0, &[]);
+    assert_eq!(went.images, [second.id]);
+    assert_eq!(image::list(&home.store).unwrap().len(), 1);
+}
+
+#[test]
+fn a_name_is_given_and_taken_in_one_step() {
+    let home = Home::new();
+    let one = home.image(&[base()], &["app:1"], "one");
+    let two = home.image(&[base()], &["app:2"], "two");
+    let name: hull_spec::Reference = "app:1".parse().unwrap();
+    image::tag(&home.store, &two.id, &name).unwrap();
+    let tags: Vec<_> = image::tags(&home.store, &"app".parse().unwrap())
+        .unwrap()
+        .into_iter()
+        .map(|(name, id)| (name.familiar(), id))
+        .collect();
+    assert_eq!(
+        tags,
+        [("app:1".to_owned(), two.id.clone()), ("app:2".to_owned(), two.id)]
+    );
+    assert_eq!(image::names(&home.store, &one.id).unwrap(), []);
+    let gone = image::tag(&home.store, &digest_of("nowhere"), &name).unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::NotFound);
+    assert_eq!(image::layer_sizes(&home.store, &one.layers).unwrap().len(), 1);
+    assert_eq!(image::tags(&home.store, &"ap".parse().unwrap()).unwrap(), []);
+}

@@ -14,7 +14,7 @@ fn invalid<T>(text: impl Into<String>) -> Result<T> {
 }
 
 /// The container's config as `changes` want it.
-pub(super) fn apply(config: &Config, changes: &[String]) -> Result<Config> {
+pub(crate) fn apply(config: &Config, changes: &[String]) -> Result<Config> {
     let mut change = Change {
         config: config.clone(),
         own_command: false,
