@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn a_push_says_what_docker_says() {
         let layer = |byte| Digest::sha256(&[byte; 32]);
-        let lines = Lines::default();
+        let lines = Lines::new(Words::Pull);
         let told: Vec<String> = [
             Event::Preparing(layer(1)),
             Event::Preparing(layer(2)),
