@@ -43,6 +43,8 @@ pub struct Launch {
     pub uses: Vec<PathBuf>,
     /// File systems of volumes, in the order in which the container's mounts refer to them.
     pub file_systems: Vec<VolumeMount>,
+    /// Whether all that is mounted in it is its own: nobody on the host waits for a file system of theirs.
+    pub own_mounts_only: bool,
     /// How often it was started again since somebody started it.
     pub restarts: u32,
     /// What this program takes, after its name and a descriptor, to go on as this container's monitor:

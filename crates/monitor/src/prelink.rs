@@ -26,6 +26,7 @@ const ET_DYN: u16 = 3;
 const DT_RELA: u64 = 7;
 const DT_RELASZ: u64 = 8;
 const DT_RELRSZ: u64 = 35;
+const DT_RELR: u64 = 36;
 const DT_RELACOUNT: u64 = 0x6fff_fff9;
 const NT_GNU_BUILD_ID: u32 = 3;
 const HEADER: usize = 56;
@@ -69,12 +70,28 @@ pub(crate) fn prelink(file: &mut [u8], base: u64) -> Result<(), Unfit> {
         }
         Ok(None)
     };
-    if tag(file, DT_RELRSZ)?.is_some() {
-        return Err(Unfit::Relocations);
+    let packed = match (tag(file, DT_RELR)?, tag(file, DT_RELRSZ)?) {
+        (Some((_, table)), Some((size_at, size))) => {
+            let table = place(&segments, table)?;
+            let size = usize::try_from(size).map_err(|_| Unfit::Shape)?;
+            let end = table.checked_add(size).ok_or(Unfit::Shape)?;
+            let addresses = unpack(file.get(table..end).ok_or(Unfit::Shape)?);
+            put(file, size_at, &0u64.to_le_bytes())?;
+            addresses
+        }
+        (None, None) => Vec::new(),
+        _ => return Err(Unfit::Shape),
+    };
+    for address in packed {
+        let target = place(&segments, address)?;
+        let value = base.wrapping_add(word(file, target)?);
+        put(file, target, &value.to_le_bytes())?;
     }
     let (table_at, table) = tag(file, DT_RELA)?.ok_or(Unfit::Shape)?;
     let (size_at, size) = tag(file, DT_RELASZ)?.ok_or(Unfit::Shape)?;
-    let (count_at, count) = tag(file, DT_RELACOUNT)?.ok_or(Unfit::Relocations)?;
+    // Where there are none in this form, none are counted.
+    let counted = tag(file, DT_RELACOUNT)?;
+    let count = counted.map_or(0, |(_, count)| count);
     let applied = count
         .checked_mul(RELA as u64)
         .filter(|bytes| *bytes <= size)
@@ -92,7 +109,9 @@ pub(crate) fn prelink(file: &mut [u8], base: u64) -> Result<(), Unfit> {
     // What is left are the functions that are chosen by the processor at hand: these the start code still does.
     put(file, table_at, &(table + applied).to_le_bytes())?;
     put(file, size_at, &(size - applied).to_le_bytes())?;
-    put(file, count_at, &0u64.to_le_bytes())?;
+    if let Some((count_at, _)) = counted {
+        put(file, count_at, &0u64.to_le_bytes())?;
+    }
     // The C library adds the load address, which it finds by looking at where it is, to all other addresses itself.
     for segment in segments.iter().filter(|s| matches!(s.kind, PT_LOAD | PT_PHDR)) {
         let address = base.wrapping_add(segment.address).to_le_bytes();
@@ -102,6 +121,25 @@ pub(crate) fn prelink(file: &mut [u8], base: u64) -> Result<(), Unfit> {
     let entry = base.wrapping_add(word(file, 24)?);
     put(file, 24, &entry.to_le_bytes())?;
     put(file, 16, &ET_EXEC.to_le_bytes())
+}
+
+/// The addresses of a table of packed relative relocations (`DT_RELR`): an even word is an address, an odd one a bitmap of
+/// the 63 words that follow what the table has come to.
+fn unpack(table: &[u8]) -> Vec<u64> {
+    let mut out = Vec::new();
+    let mut next = 0u64;
+    for entry in table.chunks_exact(8) {
+        let entry = entry.iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+        if entry & 1 == 0 {
+            out.push(entry);
+            next = entry.wrapping_add(8);
+            continue;
+        }
+        let set = (0..63u64).filter(|bit| entry >> (bit + 1) & 1 == 1);
+        out.extend(set.map(|bit| next.wrapping_add(bit * 8)));
+        next = next.wrapping_add(63 * 8);
+    }
+    out
 }
 
 /// Cuts off what is not loaded: section headers, symbols, what debuggers read.
@@ -216,6 +254,23 @@ mod tests {
         assert!(
             output.status.success() && text.contains("a_bound_copy_of_this_program_runs"),
             "{output:?}"
+        );
+    }
+
+    #[test]
+    fn packed_relocations_are_unpacked() {
+        let check = |words: &[u64], expected: &[u64]| {
+            let table: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            assert_eq!(unpack(&table), expected, "{words:x?}");
+        };
+        check(&[], &[]);
+        check(&[0x1000], &[0x1000]);
+        check(&[0x1000, 0b1011], &[0x1000, 0x1008, 0x1018]);
+        // A bitmap goes on where the one before it has ended.
+        check(&[0x1000, 1, 0b11], &[0x1000, 0x1008 + 63 * 8]);
+        check(
+            &[0x1000, 1 << 63 | 1, 0x9000, 0b101],
+            &[0x1000, 0x1008 + 62 * 8, 0x9000, 0x9010],
         );
     }
 

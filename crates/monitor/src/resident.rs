@@ -171,6 +171,7 @@ impl Handoff {
                 .checked_sub(Duration::from_millis(self.age))
                 .unwrap_or_else(Instant::now),
             delay: Duration::from_millis(self.delay),
+            mounts: None,
             keep: self.keep,
         };
         Some((ward, self.exit))

@@ -77,6 +77,8 @@ pub(crate) struct Ward {
     pub(crate) began: Instant,
     /// The delay before its last start.
     pub(crate) delay: Duration,
+    /// Keeps a short container's mounts past its end, so that nobody waits while the kernel takes them apart.
+    pub(crate) mounts: Option<OwnedFd>,
 }
 
 /// The monitor's whole life; the result is its exit code.
@@ -115,6 +117,9 @@ fn watch(mut ward: Ward, program: Option<Vec<OsString>>) -> i32 {
         Ok(Outcome::Due) => None,
         ended => Some(ward.ended(ended.map(drop))),
     };
+    if exit.is_none() {
+        ward.mounts = None;
+    }
     let stays = match &exit {
         Some(exit) => restart::again(&ward.keep, exit),
         None => true,
@@ -141,13 +146,19 @@ impl Ward {
             }) => (Some(Place { settings, plan }), reserved),
             None => (None, Vec::new()),
         };
+        let starting = begun.starting.as_ref()?;
+        // A container that stays at its end may be started again at once, and its files are mounted once at a time.
+        let mounts = match launch.auto_remove && launch.own_mounts_only {
+            true => hull_sys::pidfd::mount_namespace(starting.child.pidfd.as_fd()).ok(),
+            false => None,
+        };
         Some(Self {
             keep: Keep {
                 id: launch.id,
                 data: launch.places.data,
                 run: launch.places.run,
                 name: launch.places.name,
-                pid: begun.starting.as_ref()?.child.pid.as_raw_pid(),
+                pid: starting.child.pid.as_raw_pid(),
                 cgroups: launch.cgroups.folders,
                 log: launch.log,
                 network,
@@ -165,6 +176,7 @@ impl Ward {
             reserved,
             began: Instant::now(),
             delay: Duration::ZERO,
+            mounts,
         })
     }
 

@@ -172,6 +172,7 @@ fn plan(engine: &Engine, record: &Record, lock: std::fs::File, attach: Option<Un
         stdin_once: record.config.stdin_once,
         attach,
         auto_remove: record.host_config.auto_remove,
+        own_mounts_only: record.mounts.is_empty(),
         restarts: 0,
         resident: engine.resident_arguments(),
         uses: volume::used(engine, record),
