@@ -82,7 +82,11 @@ mod tests {
                     rustix::fs::stat("/proc/self/ns/mnt").unwrap(),
                 );
                 assert_eq!((mine.st_dev, mine.st_ino), (expected.st_dev, expected.st_ino));
-                assert!(rustix::io::fcntl_getfd(&fd).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+                assert!(
+                    rustix::io::fcntl_getfd(&fd)
+                        .unwrap()
+                        .contains(rustix::io::FdFlags::CLOEXEC)
+                );
             }
             // A kernel that does not know it.
             Err(errno) => assert_eq!(errno, rustix::io::Errno::NOTTY),
