@@ -5,6 +5,8 @@
 //!
 //! - [`parse`] reads the text. What is wrong is told with its line and column, in BuildKit's words.
 //! - [`Globals`] and [`Scope`] know which variables there are at each instruction, and replace them.
+//! - [`Graph`] says what each step needs, and which steps a target needs.
+//! - [`lint`] has the rules of `build --check`.
 //! - [`IgnoreFile`] says which paths of a build context are there.
 //!
 //! The text is a stranger's. Any bytes are either read or refused, without a panic, and in a time that grows as they do;
@@ -14,11 +16,13 @@ mod directive;
 mod environment;
 mod error;
 mod expand;
+pub mod graph;
 mod heredoc;
 pub mod ignore;
 pub mod instruction;
 mod json;
 mod line;
+pub mod lint;
 pub mod mode;
 mod parse;
 pub mod path;
@@ -34,6 +38,7 @@ pub use directive::Directives;
 pub use environment::Environment;
 pub use error::{Error, Located, MountProblem, Near, PortProblem, Problem, Substitution, TransferProblem};
 pub use expand::{Expanded, Expander};
+pub use graph::Graph;
 pub use heredoc::Heredoc;
 pub use ignore::IgnoreFile;
 pub use instruction::{Command, Instruction, Keyword};

@@ -151,16 +151,28 @@ impl Globals {
         &self.variables
     }
 
+    /// Whether `FROM` may use a name, whether it has a value or not.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        self.variables.get(name).is_some() || self.declared.contains(name)
+    }
+
+    /// All names that `FROM` may use.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.variables.names().chain(self.declared.iter().map(String::as_str))
+    }
+
+    /// A word of `FROM`, with its variables replaced.
+    pub(crate) fn expand(&self, word: &Word) -> Result<Expanded, Problem> {
+        self.expander.word(&word.text, &self.variables)
+    }
+
     /// The base of a stage.
     ///
     /// # Errors
     /// What is wrong with the name or the platform.
     pub fn base(&self, stage: &Stage) -> Result<Base, Located> {
         let from = &stage.from;
-        let expand = |word: &Word| {
-            let out = self.expander.word(&word.text, &self.variables);
-            out.map_err(|problem| (problem, word.span))
-        };
+        let expand = |word: &Word| self.expand(word).map_err(|problem| (problem, word.span));
         let name = expand(&from.base)?;
         if name.text.is_empty() {
             let problem = Problem::BlankBase {

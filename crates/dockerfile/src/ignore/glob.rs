@@ -149,8 +149,10 @@ impl Glob {
             if next.is_empty() {
                 return false;
             }
-            next.sort_unstable();
-            next.dedup();
+            if !next.is_sorted_by(|a, b| a < b) {
+                next.sort_unstable();
+                next.dedup();
+            }
             states = next;
         }
         states.contains(&end)

@@ -171,6 +171,32 @@ pub(crate) fn split(word: &Word) -> Result<MountFlag, Located> {
 }
 
 impl MountFlag {
+    /// The type, where no variable is in it.
+    #[must_use]
+    pub fn kind(&self) -> Option<MountType> {
+        match self.last("type") {
+            None => Some(MountType::Bind),
+            // A type that nobody knows is refused when the mount is resolved.
+            Some(value) => MountType::ALL
+                .into_iter()
+                .find(|known| known.as_str().eq_ignore_ascii_case(value)),
+        }
+    }
+
+    /// The target as written.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        let names = ["target", "dst", "destination"];
+        names.into_iter().find_map(|name| self.last(name)).unwrap_or_default()
+    }
+
+    fn last(&self, key: &str) -> Option<&str> {
+        let mut pairs = self.fields.iter().rev().filter_map(|field| field.text.split_once('='));
+        pairs
+            .find(|(name, _)| name.eq_ignore_ascii_case(key))
+            .map(|(_, value)| value)
+    }
+
     /// The mount, with variables replaced by `expand`.
     pub(crate) fn resolve(&self, expand: &mut dyn FnMut(&Word) -> Result<String, Problem>) -> Result<Mount, Located> {
         let mut mount = Mount {

@@ -35,6 +35,10 @@ fn walk(file: &Dockerfile) {
             "{instruction:?}"
         );
     }
+    let facts = hull_dockerfile::lint::Facts::default();
+    for warning in hull_dockerfile::lint::check(file, &facts).warnings {
+        assert!(warning.span.end <= size, "{warning:?}");
+    }
     let Ok(globals) = Globals::new(file, &Parameters::default()) else {
         return;
     };
@@ -158,7 +162,7 @@ proptest! {
 /// Long texts, each of them a way to make a reader look at the same again and again.
 #[test]
 fn long_texts_take_no_more_than_their_time() {
-    const SIZE: usize = 1 << 17;
+    const SIZE: usize = 1 << 16;
     let repeat = |head: &str, piece: &str| format!("{head}{}\n", piece.repeat(SIZE / piece.len()));
     let cases = [
         repeat("", "x"),
@@ -211,6 +215,13 @@ fn long_texts_take_no_more_than_their_time() {
         repeat("FROM a\n", "ONBUILD "),
         repeat("", "FROM a\n"),
         repeat("", "FROM a AS b\n"),
+        (0..SIZE / 24)
+            .map(|n| format!("FROM i{n} AS s{n}\nCOPY --from=s{} a b\n", n / 2))
+            .collect(),
+        (0..SIZE / 12)
+            .map(|n| format!("ENV a{n}=$b{n}\n"))
+            .fold("FROM scratch\n".to_owned(), |all, line| all + &line),
+        format!("{}FROM ${{x{}", "# a\n".repeat(SIZE / 8), "}$x${y".repeat(SIZE / 12)),
         repeat("", "# check=skip=all\n"),
         repeat("", "\n"),
         repeat("", "#\n"),
@@ -229,8 +240,8 @@ fn long_texts_take_no_more_than_their_time() {
 }
 
 #[test]
-fn lines_of_a_megabyte_are_read() {
-    for piece in ["x", "a=$b "] {
-        drive(format!("FROM a\nENV {}\n", piece.repeat((1 << 20) / piece.len())).as_bytes());
+fn a_line_of_a_megabyte_is_read() {
+    for head in ["FROM a\nRUN ", "FROM a\nENV a=", "FROM a\nCOPY a ", "FROM a\n", "# "] {
+        drive(format!("{head}{}\n", "x".repeat(1 << 20)).as_bytes());
     }
 }
