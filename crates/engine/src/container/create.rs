@@ -1,6 +1,5 @@
 //! `create`: a record, a name and a writable layer. Nothing runs yet.
 
-use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -355,12 +354,12 @@ pub(crate) fn is_being_made(engine: &Engine, id: &str) -> bool {
 /// of none.
 pub(crate) fn sweep(engine: &Engine) {
     let containers = engine.data.join("containers");
-    let mut whole = HashSet::new();
+    let mut whole = 0;
     for entry in fs::read_dir(&containers).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if find::is_id(&name) {
-            whole.insert(name.into_owned().into_bytes());
+            whole += 1;
             continue;
         }
         let path: PathBuf = entry.path();
@@ -383,30 +382,19 @@ pub(crate) fn sweep(engine: &Engine) {
         }
     }
     mapped::sweep(engine);
-    let Ok(folder) = File::open(engine.names()) else { return };
-    let names = fs::read_dir(engine.names()).into_iter().flatten().flatten();
-    let names: Vec<_> = names.map(|entry| entry.file_name()).collect();
+    let names = || fs::read_dir(engine.names()).into_iter().flatten().flatten();
     // Every container has a name, so that without more names than containers none is left over. One that nobody swept
     // is in nobody's way: whoever wants it takes it.
-    if names.len() <= whole.len() {
+    if names().count() <= whole {
         return;
     }
-    let mut target = Vec::new();
-    for name in names {
-        target = match rustix::fs::readlinkat(&folder, &name, target) {
-            Ok(owner) => owner.into_bytes(),
-            Err(_) => {
-                target = Vec::new();
-                continue;
-            }
-        };
-        // A folder comes with its record in it: most names need no further look.
-        if whole.contains(&target) {
+    for entry in names() {
+        let Ok(owner) = fs::read_link(entry.path()) else {
             continue;
-        }
-        let owner = String::from_utf8_lossy(&target);
+        };
+        let owner = owner.to_string_lossy();
         if !find::exists(engine, &owner) && !is_being_made(engine, &owner) {
-            disown(engine, &name.to_string_lossy(), &owner);
+            disown(engine, &entry.file_name().to_string_lossy(), &owner);
         }
     }
 }

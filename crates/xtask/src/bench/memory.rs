@@ -33,20 +33,24 @@ pub(crate) fn pss(pid: u32) -> Option<u64> {
     )
 }
 
-/// The time of a processor that these processes have used, without their children. What has ended counts nothing.
+/// The time of a processor that these processes have used, with their children that have ended.
 pub(crate) fn cpu(pids: &[u32]) -> Duration {
-    let nanos = |pid: &u32| {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
-        text.split(' ').next()?.parse::<u64>().ok()
-    };
-    Duration::from_nanos(pids.iter().filter_map(nanos).sum())
+    let ticks = |pid: &u32| cpu_ticks(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?);
+    // The kernel tells it in hundredths of a second, whatever its own clock is.
+    Duration::from_millis(pids.iter().filter_map(ticks).sum::<u64>() * 10)
+}
+
+/// utime, stime, cutime and cstime, which are the fields 14 to 17. The process's name may hold anything.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let fields = fields.split_whitespace().skip(11).take(4);
+    fields.map(|field| field.parse::<u64>().ok()).sum()
 }
 
 /// The time that the machine's processors have been busy, all together.
 pub(crate) fn busy() -> Result<Duration> {
     let text = std::fs::read_to_string("/proc/stat").context("read /proc/stat")?;
     let ticks = busy_ticks(&text).context("/proc/stat has no line `cpu`")?;
-    // The kernel tells it in hundredths of a second, whatever its own clock is.
     Ok(Duration::from_millis(ticks * 10))
 }
 
@@ -56,6 +60,18 @@ fn busy_ticks(text: &str) -> Option<u64> {
     let numbers: Vec<u64> = numbers.split_whitespace().filter_map(|n| n.parse().ok()).collect();
     let busy = [0, 1, 2, 5, 6];
     busy.iter().map(|at| numbers.get(*at).copied()).sum()
+}
+
+/// The time of a processor that so many processes of busybox take, each started, run and waited for.
+pub(crate) fn cost(count: u32, words: &[&str]) -> Result<Duration> {
+    let own = [std::process::id()];
+    let before = cpu(&own);
+    for _ in 0..count {
+        let mut command = Command::new(hull_testkit::image::busybox_path());
+        let status = command.args(words).status().context("run busybox")?;
+        ensure!(status.success(), "busybox ended with {status}");
+    }
+    Ok(cpu(&own).saturating_sub(before))
 }
 
 /// Runs `command` and returns the most memory that it had resident at once. The kernel keeps the mark; it is read until
@@ -100,6 +116,9 @@ mod tests {
         assert_eq!(field("VmHWM: x kB", "VmHWM:"), None);
         assert!(pss(std::process::id()).unwrap() > 100_000);
         assert_eq!(busy_ticks("cpu  1 2 4 1000 1000 8 16 32 0 0\ncpu0 9 9\n"), Some(31));
-        assert!(busy().unwrap() > Duration::ZERO && cpu(&[std::process::id()]) > Duration::ZERO);
+        assert!(busy().unwrap() > Duration::ZERO);
+        let stat = "42 (a) b) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765";
+        assert_eq!(cpu_ticks(stat), Some(5 + 6 + 7 + 8));
+        assert_eq!(cpu_ticks("42 (x"), None);
     }
 }
