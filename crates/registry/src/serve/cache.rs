@@ -245,7 +245,8 @@ impl Registry {
         drop(fetches);
         let (registry, working) = (Arc::clone(self), Arc::clone(&fetch));
         let spawned = std::thread::Builder::new().name("fetch".to_owned()).spawn(move || {
-            working.run(&registry, &key);
+            let end = working.run(&registry, &key);
+            // Whoever comes now finds the blob, or has it fetched anew.
             if let Some(cache) = &registry.cache {
                 cache
                     .fetches
@@ -253,6 +254,7 @@ impl Registry {
                     .unwrap_or_else(PoisonError::into_inner)
                     .remove(&key);
             }
+            working.end(end);
         });
         if spawned.is_err() {
             let mut fetches = cache.fetches.lock().unwrap_or_else(PoisonError::into_inner);

@@ -30,7 +30,7 @@ pub(in super::super) struct Fetch {
 }
 
 #[derive(Clone, Debug, Default)]
-enum State {
+pub(super) enum State {
     /// Upstream has not answered yet.
     #[default]
     Asked,
@@ -44,7 +44,7 @@ enum State {
 }
 
 #[derive(Debug)]
-struct Part {
+pub(super) struct Part {
     file: File,
     size: u64,
 }
@@ -118,15 +118,15 @@ impl Fetch {
         receiver
     }
 
-    /// Fetches the blob; the end of it is in the state.
-    pub(super) fn run(&self, registry: &Arc<Registry>, key: &(Name, Digest)) {
+    /// Fetches the blob. What comes of it is for [`Fetch::end`].
+    pub(super) fn run(&self, registry: &Arc<Registry>, key: &(Name, Digest)) -> State {
         let (name, digest) = key;
         let session = match registry.storage.begin(name, digest.algorithm()) {
             Ok(Some(session)) => session,
-            Ok(None) => return self.end(State::Failed),
+            Ok(None) => return State::Failed,
             Err(fault) => {
                 registry.fault(fault);
-                return self.end(State::Failed);
+                return State::Failed;
             }
         };
         let end = match self.receive(registry, &session, digest) {
@@ -141,10 +141,11 @@ impl Fetch {
         {
             registry.fault(fault);
         }
-        self.end(end);
+        end
     }
 
-    fn end(&self, state: State) {
+    /// Tells those who follow how it ended.
+    pub(super) fn end(&self, state: State) {
         self.state.send_replace(state);
     }
 

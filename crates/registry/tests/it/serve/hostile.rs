@@ -101,7 +101,7 @@ fn what_is_too_large_is_refused_before_it_is_there() {
     );
     assert!(raw(&served, head.as_bytes()).starts_with("HTTP/1.1 413"));
     // Without a length, as much is read as may be there.
-    let mut chunked = format!("PUT /v2/a/manifests/v1 HTTP/1.1\r\nHost: x\r\nContent-Type: {MANIFEST}\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n", large.len()).into_bytes();
+    let mut chunked = format!("PUT /v2/a/manifests/v1 HTTP/1.1\r\nHost: x\r\nContent-Type: {MANIFEST}\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n", large.len()).into_bytes();
     chunked.extend(&large);
     chunked.extend(b"\r\n0\r\n\r\n");
     assert!(raw(&served, &chunked).starts_with("HTTP/1.1 413"));
