@@ -290,3 +290,46 @@ fn images_come_back_as_they_were_pushed() {
     );
     assert!(!metrics.contains("lib/app"), "{metrics}");
 }
+
+#[test]
+fn requests_that_are_sent_ahead_are_answered_in_order() {
+    use std::io::{Read as _, Write as _};
+    // Blobs go from their files to the socket past everything else that is sent: nothing may change places.
+    let served = Served::start();
+    let blobs: Vec<Vec<u8>> = [1, 70_000, 3_000_000, 1_048_576].map(noise).to_vec();
+    let mut requests = String::new();
+    let mut expected = Vec::new();
+    for round in 0..3 {
+        for blob in &blobs {
+            let digest = served.blob("a", blob);
+            let close = if round == 2 { "Connection: close\r\n" } else { "" };
+            let close = if blob.len() == 1_048_576 { close } else { "" };
+            requests += "GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n";
+            requests += &format!("HEAD /v2/a/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n");
+            requests += &format!("GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: x\r\n{close}\r\n");
+            expected.push(blob.clone());
+        }
+    }
+    let mut stream = std::net::TcpStream::connect(served.address).unwrap();
+    stream.write_all(requests.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let mut rest = &answer[..];
+    let mut take = |body: Option<&[u8]>| {
+        let end = rest.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
+        assert!(rest.starts_with(b"HTTP/1.1 200 OK"));
+        rest = &rest[end..];
+        if let Some(body) = body {
+            assert!(rest.starts_with(body), "a body of {} bytes", body.len());
+            rest = &rest[body.len()..];
+        }
+        rest.len()
+    };
+    let mut left = 1;
+    for blob in &expected {
+        take(Some(b"{}"));
+        take(None);
+        left = take(Some(blob));
+    }
+    assert_eq!(left, 0);
+}
