@@ -183,7 +183,10 @@ impl Registry {
                 }
             }
         };
-        if believed {
+        if believed && let Some(stored) = &local {
+            self.storage
+                .touch_manifest(name, &stored.digest)
+                .map_err(|f| self.fault(f))?;
             self.metrics.hits.fetch_add(1, Ordering::Relaxed);
             return Ok(local);
         }

@@ -23,7 +23,7 @@ mod range;
 mod upload;
 
 /// What is still read of a body whose request is refused, so that its client gets to see why.
-const DRAIN_MAX: usize = 1 << 20;
+const DRAIN_MAX: usize = 64 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// A request that was let in, but for its body.
@@ -137,8 +137,9 @@ async fn next(body: &mut Incoming, patience: Duration) -> Result<Option<Bytes>, 
 }
 
 async fn drain(body: &mut Incoming) {
+    let end = Instant::now() + DRAIN_TIME;
     let mut left = DRAIN_MAX;
-    while let Ok(Some(bytes)) = next(body, DRAIN_TIME).await {
+    while let Ok(Some(bytes)) = next(body, end.saturating_duration_since(Instant::now())).await {
         left = left.saturating_sub(bytes.len());
         if left == 0 {
             return;

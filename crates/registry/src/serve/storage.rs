@@ -35,6 +35,7 @@ use super::settings::Quota;
 use crate::Error;
 
 mod collect;
+mod evict;
 mod fault;
 mod ledger;
 mod repository;
@@ -55,6 +56,8 @@ pub(super) struct Storage {
     pub(super) ledger: Ledger,
     /// Read: a link is being made. Write: something is being deleted.
     gate: RwLock<()>,
+    /// Held by whoever collects: one at a time.
+    collecting: Mutex<()>,
     /// The blobs that were linked since a collection began.
     fresh: Mutex<Option<HashSet<Digest>>>,
     uploads: upload::Uploads,
@@ -98,6 +101,7 @@ impl Storage {
             root: root.to_owned(),
             ledger: Ledger::new(quota),
             gate: RwLock::default(),
+            collecting: Mutex::default(),
             fresh: Mutex::default(),
             uploads: upload::Uploads::new(root.join("uploads")),
             next: AtomicU64::new(0),

@@ -179,7 +179,9 @@ impl Fetch {
                 Some(part) => Arc::clone(part),
                 None => {
                     let size = response.length().ok_or("upstream tells no size")?;
-                    registry.storage.ledger.check(&session.name, size).map_err(told)?;
+                    if registry.storage.ledger.check(&session.name, size).is_err() {
+                        registry.storage.evict(&session.name, size).map_err(told)?;
+                    }
                     let file = session.open().map_err(told)?;
                     Arc::clone(part.insert(Arc::new(Part { file, size })))
                 }

@@ -39,7 +39,7 @@ pub(in super::super) struct Collected {
 }
 
 /// What keeps what, in one repository.
-struct Marked {
+pub(super) struct Marked {
     blobs: HashSet<Digest>,
     manifests: Vec<Digest>,
 }
@@ -51,17 +51,23 @@ impl Storage {
         let (uploads, bytes) = self.sweep_uploads(policy.uploads)?;
         out.uploads = uploads;
         out.bytes = bytes;
+        self.while_noting(|| {
+            let names = self.repositories()?;
+            names
+                .iter()
+                .try_for_each(|name| self.sweep_repository(name, policy, &mut out))?;
+            self.sweep_blobs(&mut out)
+        })?;
+        Ok(out)
+    }
+
+    /// Does `act` while links that are made are noted, which [`Self::sweep_blobs`] needs.
+    pub(super) fn while_noting<T>(&self, act: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+        let _one = self.collecting.lock().unwrap_or_else(PoisonError::into_inner);
         *self.fresh.lock().unwrap_or_else(PoisonError::into_inner) = Some(HashSet::new());
-        let swept = self
-            .repositories()
-            .and_then(|names| {
-                names
-                    .iter()
-                    .try_for_each(|name| self.sweep_repository(name, policy, &mut out))
-            })
-            .and_then(|()| self.sweep_blobs(&mut out));
+        let done = act();
         *self.fresh.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        swept.map(|()| out)
+        done
     }
 
     fn sweep_repository(&self, name: &Name, policy: &Policy, out: &mut Collected) -> Result<(), Fault> {
@@ -82,7 +88,7 @@ impl Storage {
     }
 
     /// The blobs of a repository that no manifest keeps and that are old enough.
-    fn doomed(&self, name: &Name, marked: &Marked, grace: Duration) -> Result<Vec<Digest>, Fault> {
+    pub(super) fn doomed(&self, name: &Name, marked: &Marked, grace: Duration) -> Result<Vec<Digest>, Fault> {
         let links = self.links(name)?;
         let old = |time: SystemTime| SystemTime::now().duration_since(time).is_ok_and(|age| age >= grace);
         Ok(links
@@ -93,7 +99,7 @@ impl Storage {
     }
 
     /// The blobs that stay for their manifests' sake, and the manifests that do not stay.
-    fn mark(&self, name: &Name, policy: &Policy) -> Result<Marked, Fault> {
+    pub(super) fn mark(&self, name: &Name, policy: &Policy) -> Result<Marked, Fault> {
         let mut documents = Vec::new();
         for (digest, path) in self.manifests(name)? {
             let time = missing(path.metadata().and_then(|m| m.modified())).at("examine", &path)?;
@@ -143,7 +149,7 @@ impl Storage {
     }
 
     /// Removes the files of blobs that no repository has.
-    fn sweep_blobs(&self, out: &mut Collected) -> Result<(), Fault> {
+    pub(super) fn sweep_blobs(&self, out: &mut Collected) -> Result<(), Fault> {
         let mut named = HashSet::new();
         for name in self.repositories()? {
             named.extend(self.links(&name)?.into_iter().map(|(digest, _)| digest));

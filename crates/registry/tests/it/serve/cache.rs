@@ -141,3 +141,46 @@ fn the_caches_credentials_are_its_own() {
     let referrers = served.get(&format!("/v2/a/referrers/{}", image(10).manifest().digest));
     assert_eq!(json(&referrers)["manifests"], serde_json::json!([]));
 }
+
+#[test]
+fn a_full_cache_makes_room() {
+    let upstream = Registry::start();
+    let images: Vec<Image> = [900_000, 910_000, 920_000].map(image).to_vec();
+    for (number, image) in images.iter().enumerate() {
+        upstream.image("a", &number.to_string(), image);
+    }
+    let full = |settings: &mut Settings| {
+        cached(&upstream)(settings);
+        settings.quota.total = Some(2_000_000);
+    };
+    let mut served = Served::with(full);
+    let pull = |served: &Served, tag: usize| Site::new().pull(&format!("{}/a:{tag}", served.address)).unwrap();
+    pull(&served, 0);
+    pull(&served, 1);
+    // They are of yesterday, and the first was asked for since.
+    served.end();
+    let yesterday = std::time::SystemTime::now() - Duration::from_secs(86_400);
+    for dir in ["_blobs", "_manifests"] {
+        for entry in std::fs::read_dir(served.path(&format!("repositories/a/{dir}/sha256"))).unwrap() {
+            let file = std::fs::File::options()
+                .write(true)
+                .open(entry.unwrap().path())
+                .unwrap();
+            file.set_modified(yesterday).unwrap();
+        }
+    }
+    let served = served.restart(full);
+    pull(&served, 0);
+    let fetched = upstream.seen("/blobs/").len();
+    pull(&served, 2);
+    pull(&served, 0);
+    assert_eq!(upstream.seen("/blobs/").len(), fetched + 2, "the first is still there");
+    pull(&served, 1);
+    assert!(upstream.seen("/blobs/").len() > fetched + 2, "the second was gone");
+    let metrics = served.get("/metrics").text();
+    let stored = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("hull_registry_stored_bytes "))
+        .unwrap();
+    assert!(stored.parse::<u64>().unwrap() <= 2_000_000, "{stored}");
+}

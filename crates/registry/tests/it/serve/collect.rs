@@ -126,7 +126,11 @@ fn untagged_manifests_go_where_that_is_wanted_and_nothing_keeps_them() {
 
 #[test]
 fn a_manifest_that_was_accepted_keeps_its_blobs() {
-    let served = Served::with(eager);
+    let served = Served::with(|settings| {
+        eager(settings);
+        // A busy machine lets an upload wait for longer than that.
+        settings.gc.uploads = Duration::from_secs(3600);
+    });
     let done = AtomicBool::new(false);
     let pushed = std::thread::scope(|scope| {
         let pushers: Vec<_> = (0..3)

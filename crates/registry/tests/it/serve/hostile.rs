@@ -224,22 +224,37 @@ fn quotas_are_kept() {
     assert_eq!(served.ask("POST", &path, &[], b"x").status, 403);
 }
 
+/// A file system of 8 MiB, unmounted when it is dropped.
+struct Tmpfs(tempfile::TempDir);
+
+impl Tmpfs {
+    fn mount() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = std::process::Command::new("mount");
+        command
+            .args(["-t", "tmpfs", "-o", "size=8m", "hull-test"])
+            .arg(dir.path());
+        assert!(command.status().unwrap().success());
+        Self(dir)
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(self.0.path())
+            .status();
+    }
+}
+
 #[test]
 fn privileged_full_disks_are_told_and_lose_nothing() {
     if !require_root() {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
-    let mount = |args: &[&str]| {
-        let done = std::process::Command::new(args[0])
-            .args(&args[1..])
-            .arg(dir.path())
-            .status()
-            .unwrap();
-        assert!(done.success(), "{args:?}");
-    };
-    mount(&["mount", "-t", "tmpfs", "-o", "size=8m", "hull-test"]);
-    let path = dir.path().to_owned();
+    let dir = Tmpfs::mount();
+    let path = dir.0.path().to_owned();
     let served = Served::on(tempfile::tempdir().unwrap(), |settings| {
         settings.storage = path.join("registry")
     });
@@ -269,6 +284,4 @@ fn privileged_full_disks_are_told_and_lose_nothing() {
         (served.blob("a", &blob[..4 << 20]).len() > 1).then_some(())
     });
     assert_eq!(std::fs::read_dir(path.join("registry/tmp")).unwrap().count(), 0);
-    drop(served);
-    mount(&["umount"]);
 }
