@@ -83,7 +83,12 @@ pub(crate) struct Reader<'s> {
     at: usize,
     escape: char,
     comments: Vec<Word>,
+    /// How often a line was looked for and not found.
+    missed: usize,
 }
+
+/// How often a line may be looked for in vain: each time the rest of the file is read.
+const MISSED_MAX: usize = 50;
 
 impl<'s> Reader<'s> {
     /// A reader behind the `directives` first lines.
@@ -95,7 +100,22 @@ impl<'s> Reader<'s> {
             at: head,
             escape,
             comments: Vec::new(),
+            missed: 0,
         }
+    }
+
+    /// As [`Reader::until`], but where there is no such line nothing is taken.
+    pub(crate) fn until_or_stay(&mut self, terminator: &str, chomp: bool) -> Option<(String, Span, Span)> {
+        if self.missed >= MISSED_MAX {
+            return None;
+        }
+        let before = self.at;
+        let found = self.until(terminator, chomp);
+        if found.is_none() {
+            self.at = before;
+            self.missed += 1;
+        }
+        found
     }
 
     /// The next line with its end, and where it starts.

@@ -111,7 +111,16 @@ fn heredocs(line: &Line, reader: &mut Reader<'_>, span: &mut Span) -> Result<Vec
     let found = heredoc::in_line(&line.text).map_err(|problem| (problem, line.whole()))?;
     let mut out = Vec::with_capacity(found.len());
     for doc in found {
-        let Some((content, body, end)) = reader.until(&doc.name, doc.chomp) else {
+        let found = if doc.spaced {
+            reader.until_or_stay(&doc.name, doc.chomp)
+        } else {
+            reader.until(&doc.name, doc.chomp)
+        };
+        let Some((content, body, end)) = found else {
+            // `$(( a << b ))` is a shell's arithmetic.
+            if doc.spaced {
+                continue;
+            }
             return Err((Problem::HeredocUnterminated, line.whole()));
         };
         *span = span.to(end);

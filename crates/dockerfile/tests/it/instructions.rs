@@ -184,6 +184,27 @@ fn heredocs() {
 }
 
 #[test]
+fn shifts_are_no_heredocs() {
+    for text in [
+        "RUN echo $((1 << 2))\n",
+        "RUN x=$(( a << b ))\nRUN c\n",
+        "RUN echo 1 << 2 | bc\n",
+    ] {
+        let file = parse(format!("FROM a\n{text}").as_bytes()).unwrap();
+        let Command::Run(run) = &file.stages[0].instructions[0].command else {
+            panic!("{text}")
+        };
+        assert_eq!(run.heredocs, [], "{text}");
+        assert_eq!(file.stages[0].instructions.len(), text.lines().count(), "{text}");
+    }
+    let file = parse(b"FROM a\nRUN cat << EOF\nb\nEOF\n").unwrap();
+    let Command::Run(run) = &file.stages[0].instructions[0].command else {
+        panic!()
+    };
+    assert_eq!(run.heredocs[0].content, "b\n");
+}
+
+#[test]
 fn copy_and_add() {
     insta::assert_snapshot!(below(concat!(
         "COPY a b /c/\n",
