@@ -1,8 +1,8 @@
 //! The log of a container: its output is cut into lines as Docker does it, and each goes to files, to another program
 //! (the journal, a syslog server), or to both.
 //!
-//! What has been read is handed on before more is read, so that a killed monitor loses nothing but what it was about to
-//! write. The only thing that waits is a line whose end has not come yet, and that is kept in a file of its own.
+//! What has been looked at is handed on before it leaves its pipe, and how far that has come is kept in a file
+//! ([`unfinished`]), as is a line whose end has not come yet: a killed monitor loses nothing and repeats nothing.
 
 mod compress;
 mod journald;
@@ -28,7 +28,8 @@ pub use plan::{JournaldPlan, LogFile, LogForm, LogPlan, LogTarget, SyslogAddress
 use crate::error::Result;
 use rotate::Files;
 use target::{Target, Waiting};
-use unfinished::Unfinished;
+pub(crate) use unfinished::Taken;
+use unfinished::{Found, Place, Unfinished};
 
 /// Docker splits lines that are longer.
 const LINE_MAX: usize = 16 << 10;
@@ -123,6 +124,8 @@ pub(crate) struct Log {
     target: Option<Target>,
     lines: [Line; 2],
     unfinished: Option<Unfinished>,
+    /// What an earlier monitor had written of what may still be in a pipe.
+    taken: Option<Taken>,
     /// Whether the container never waits for whoever takes its output.
     lossy: bool,
 }
@@ -144,13 +147,17 @@ impl Held {
 }
 
 impl Log {
-    /// Opens the log, going on where it ended, within a line where another monitor of this run was killed there.
+    /// Opens the log of a container that is being started, going on where it ended.
     ///
     /// # Errors
     /// If its files cannot be opened or its target cannot be reached.
     pub(crate) fn open(plan: &LogPlan) -> Result<Self> {
         let files = plan.file.as_ref().map(Files::open).transpose()?;
         let target = plan.target.as_ref().map(|target| Target::open(target, plan.buffer));
+        if let Some(path) = &plan.unfinished {
+            // What an earlier run has left is of no use to this one.
+            let _ = std::fs::remove_file(path);
+        }
         Self::new(plan, files, target.transpose()?)
     }
 
@@ -184,34 +191,71 @@ impl Log {
     }
 
     fn new(plan: &LogPlan, files: Option<Files>, target: Option<Target>) -> Result<Self> {
-        let writer = match (&plan.file, files) {
+        let mut writer = match (&plan.file, files) {
             (Some(file), Some(files)) => Some(Writer::new(file, files, plan.buffer.unwrap_or(HELD_MAX))),
             _ => None,
         };
-        let mut lines = Default::default();
+        let mut found = Found::default();
         let unfinished = match &plan.unfinished {
             Some(path) if writer.is_some() || target.is_some() => {
                 let position = writer.as_ref().map_or((0, 0), |w| w.files.position());
-                let (file, found) = Unfinished::open(path, position)?;
-                lines = found;
+                let (file, left) = Unfinished::open(path, position)?;
+                found = left;
                 Some(file)
             }
             _ => None,
         };
-        Ok(Self {
+        if let (Some(writer), Some(length)) = (&mut writer, found.length) {
+            writer.files.shorten(length);
+        }
+        let mut log = Self {
             writer,
             target,
-            lines,
+            lines: found.lines,
             unfinished,
+            taken: found.taken,
             lossy: plan.buffer.is_some(),
-        })
+        };
+        if log.taken.is_none() {
+            // Where it begins, so that what comes behind that is known.
+            log.note(Some((0, &[])));
+        }
+        Ok(log)
+    }
+
+    /// Whether anything becomes of what is written, and how far that has come is kept.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.unfinished.is_some()
+    }
+
+    /// What an earlier monitor had written before it was killed, and had perhaps not taken from its pipe.
+    pub(crate) fn take_over(&mut self) -> Option<Taken> {
+        self.taken.take()
+    }
+
+    /// [`Log::write`], of bytes that are in their pipe still and leave it next.
+    pub(crate) fn write_ahead(&mut self, stream: Stream, bytes: &[u8]) {
+        self.split(stream, bytes);
+        self.flush(Some((stream as usize, bytes)));
+    }
+
+    /// What was written ahead has left its pipe.
+    pub(crate) fn left(&self) {
+        if let Some(unfinished) = &self.unfinished {
+            unfinished.left();
+        }
     }
 
     /// Takes bytes of a stream. Whole lines are handed on; the rest waits for its end.
-    pub(crate) fn write(&mut self, stream: Stream, mut bytes: &[u8]) {
+    pub(crate) fn write(&mut self, stream: Stream, bytes: &[u8]) {
         if self.writer.is_none() && self.target.is_none() {
             return;
         }
+        self.split(stream, bytes);
+        self.flush(None);
+    }
+
+    fn split(&mut self, stream: Stream, mut bytes: &[u8]) {
         let now = Moment::now();
         while !bytes.is_empty() {
             bytes = self.write_lines(stream, bytes, now);
@@ -232,7 +276,6 @@ impl Log {
                 self.emit_line(stream, end.is_some(), now);
             }
         }
-        self.flush();
     }
 
     /// Makes entries of the whole lines at the beginning of `bytes`, where all of them go to the files and to nobody else,
@@ -264,7 +307,7 @@ impl Log {
             }
             self.lines[stream as usize].parts = None;
         }
-        self.flush();
+        self.flush(None);
         if let Some(target) = &mut self.target {
             target.drain();
         }
@@ -349,16 +392,27 @@ impl Log {
         }
     }
 
-    fn flush(&mut self) {
+    fn flush(&mut self, taken: Option<(usize, &[u8])>) {
         if let Some(writer) = &mut self.writer {
             writer.flush();
         }
         if let Some(target) = &mut self.target {
             target.pump();
         }
+        self.note(taken);
+    }
+
+    /// Writes down how far it has come.
+    fn note(&mut self, taken: Option<(usize, &[u8])>) {
         if let Some(unfinished) = &mut self.unfinished {
             let writer = self.writer.as_ref();
-            unfinished.save(&self.lines, || writer.map_or((0, 0), |w| w.files.position()));
+            let place = || {
+                writer.map_or_else(Place::default, |w| Place {
+                    position: w.files.position(),
+                    waiting: !w.pending.is_empty(),
+                })
+            };
+            unfinished.save(&self.lines, place, taken);
         }
     }
 }

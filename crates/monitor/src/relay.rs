@@ -284,24 +284,42 @@ impl Relay {
         let Some(output) = &mut self.outputs[at] else {
             return false;
         };
-        let taken = match buffer.read(at, output) {
-            Ok([]) => None,
-            Ok(bytes) => Some(bytes),
+        // What becomes an entry leaves its pipe only once that is written.
+        let mut ahead = self.log.is_kept() && !(at == 0 && self.terminal);
+        let mut read = if ahead {
+            buffer.look(at, output)
+        } else {
+            buffer.read(at, output)
+        };
+        if ahead && read.as_ref().is_err_and(|e| e.kind() != std::io::ErrorKind::WouldBlock) {
+            ahead = false;
+            read = buffer.read(at, output);
+        }
+        let taken = match read {
+            Ok(0) => None,
+            Ok(length) => Some(length),
             Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock) => return false,
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => return true,
             // A terminal whose other side is closed by all says EIO.
             Err(_) => None,
         };
-        let Some(bytes) = taken else {
+        let Some(length) = taken else {
             self.outputs[at] = None;
             return false;
         };
+        let bytes = buffer.seen(length);
         let (stream, kind) = if at == 0 {
             (Stream::Stdout, frame::STDOUT)
         } else {
             (Stream::Stderr, frame::STDERR)
         };
-        self.log.write(stream, bytes);
+        if ahead {
+            self.log.write_ahead(stream, bytes);
+            buffer.discard(output, length);
+            self.log.left();
+        } else {
+            self.log.write(stream, bytes);
+        }
         let lossy = self.log.is_lossy();
         for client in &mut self.clients {
             if lossy {
@@ -311,6 +329,22 @@ impl Relay {
             }
         }
         true
+    }
+
+    /// Takes from its pipe what an earlier monitor had written into the log when it was killed, and had not taken yet.
+    pub(crate) fn settle(&mut self) {
+        let Some(taken) = self.log.take_over() else { return };
+        let Some(output) = &self.outputs[taken.stream] else {
+            return;
+        };
+        let mut buffer = Buffer::new();
+        let seen = buffer.look(taken.stream, output).unwrap_or_default();
+        let there = rustix::io::ioctl_fionread(output).unwrap_or_default();
+        if buffer.seen(seen).starts_with(&taken.front) && there >= taken.length as u64 {
+            buffer.discard(output, taken.length);
+        }
+        buffer.rest(&self.outputs);
+        self.log.left();
     }
 
     /// Takes what is left when init has ended. Processes that share its PID namespace are gone with it; where it had none

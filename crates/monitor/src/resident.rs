@@ -150,7 +150,7 @@ impl Handoff {
         let client = |(fd, queue, heard): (RawFd, Vec<u8>, Vec<u8>)| {
             Client::resume(UnixStream::from(own(fd)?), queue, &heard).ok()
         };
-        let relay = Relay {
+        let mut relay = Relay {
             init: own(self.init)?,
             stdin: self.stdin.and_then(own).map(File::from),
             outputs: self.outputs.map(|fd| fd.and_then(own).map(File::from)),
@@ -163,6 +163,7 @@ impl Handoff {
             probe: None,
             settled: false,
         };
+        relay.settle();
         let ward = Ward {
             relay,
             lock: File::from(own(self.lock)?),

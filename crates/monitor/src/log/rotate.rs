@@ -68,6 +68,13 @@ impl Files {
         self.file.metadata().map_or((0, 0), |m| (m.ino(), m.len()))
     }
 
+    /// Takes back all that is behind the first `length` bytes.
+    pub(super) fn shorten(&mut self, length: u64) {
+        if self.file.set_len(length).is_ok() {
+            self.size = length;
+        }
+    }
+
     /// Appends whole entries, going on in a new file wherever one would become too large.
     pub(super) fn put(&mut self, entries: &[u8]) -> Put {
         let mut written = 0;

@@ -233,19 +233,62 @@ fn a_line_outlives_its_monitor() {
     log.write(Stream::Stderr, b"er");
     log.write(Stream::Stdout, b"o, ");
     killed(log);
-    let mut log = Log::open(&plan).unwrap();
+    let next = || Log::resume(&plan, Held::default()).unwrap();
+    let mut log = next();
     log.write(Stream::Stdout, b"three\n");
     log.write(Stream::Stderr, &[b'x'; LINE_MAX]);
     killed(log);
-    let mut log = Log::open(&plan).unwrap();
+    let mut log = next();
     log.write(Stream::Stderr, b"rest\n");
     log.finish();
     killed(log);
     // What was finished does not come again.
-    Log::open(&plan).unwrap().finish();
+    next().finish();
     let found: Vec<String> = texts(&path).into_iter().map(|(_, text)| text).collect();
     let long = "er".to_owned() + &"x".repeat(LINE_MAX - 2);
     assert_eq!(found, ["one\n", "two, three\n", &long, "xxrest\n"]);
+}
+
+#[test]
+fn what_was_written_ahead_is_neither_lost_nor_there_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut plan, path) = plan(folder.path(), None, 3);
+    plan.unfinished = Some(folder.path().join("unfinished"));
+    let mut log = Log::open(&plan).unwrap();
+    log.write_ahead(Stream::Stdout, b"one\ntw");
+    log.left();
+    log.write_ahead(Stream::Stderr, b"three\n");
+    // Killed before these leave their pipe: the next monitor is told of them.
+    drop(log);
+    let mut log = Log::resume(&plan, Held::default()).unwrap();
+    let taken = log.take_over().unwrap();
+    assert_eq!(
+        (taken.stream, taken.length, taken.front.as_slice()),
+        (1, 6, &b"three\n"[..])
+    );
+    log.left();
+    let known = std::fs::read(folder.path().join("unfinished")).unwrap();
+    log.write_ahead(Stream::Stdout, b"o\nfour\nfi");
+    drop(log);
+    // Killed before that could be written down: it is in its pipe still, and comes again.
+    std::fs::write(folder.path().join("unfinished"), known).unwrap();
+    let mut log = Log::resume(&plan, Held::default()).unwrap();
+    assert_eq!(log.take_over(), None);
+    log.write_ahead(Stream::Stdout, b"o\nfour\nfi");
+    log.left();
+    log.write_ahead(Stream::Stdout, b"ve\n");
+    log.left();
+    drop(log);
+    let mut log = Log::resume(&plan, Held::default()).unwrap();
+    assert_eq!(log.take_over(), None);
+    log.finish();
+    let found: Vec<String> = texts(&path).into_iter().map(|(_, text)| text).collect();
+    assert_eq!(found, ["one\n", "three\n", "two\n", "four\n", "five\n"]);
+    // The next run has nothing to do with it.
+    log.write(Stream::Stdout, b"half");
+    drop(log);
+    Log::open(&plan).unwrap().finish();
+    assert_eq!(texts(&path).len(), 5);
 }
 
 #[test]

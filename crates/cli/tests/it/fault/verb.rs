@@ -124,9 +124,6 @@ impl Field {
         let command = strike(host, &words(&line), victim, after, &mut || counted = written(host));
         check_truth(host, &context);
         if let Some(id) = &id {
-            if !matches!(victim, Victim::Command) {
-                counted.clear();
-            }
             self.check_container(row, id, &counted, &context);
         }
         self.check_things(&context);
@@ -206,7 +203,11 @@ impl Field {
         }
         // One that still runs has lost nothing of what it has written since, either.
         let status = host.ok(["inspect", "-f", "{{.State.Status}} {{.State.StartedAt}}", id]);
-        let due = counted.clone();
+        let due = if status.starts_with("running") {
+            written(host)
+        } else {
+            counted.clone()
+        };
         let mut missing = String::new();
         let whole = wait::within(Duration::from_secs(5), || {
             let log = host.hull(["logs", id]);
