@@ -8,16 +8,36 @@ use crate::context::{Context, GLOBAL_FLAGS};
 use crate::error::{FAILED, Failure, Outcome, Result, USAGE, print_line};
 use crate::{complete, help, rootless};
 
-/// Arguments as text.
+/// Commands whose arguments go into containers' records and processes, and their flags that are files of the caller's.
+const RECORDED: [&str; 4] = ["run", "create", "exec", "rename"];
+const FILES: [&str; 3] = ["--cidfile", "--env-file", "--label-file"];
+
+/// Arguments as text. Records are JSON, which cannot hold everything: what is no text becomes U+FFFD there, as with Docker,
+/// whose client says everything in JSON.
 ///
 /// # Errors
-/// If one is not UTF-8: containers' records are JSON, which cannot hold it.
+/// If one is not UTF-8 that is, or may be, the name of a file.
 pub(crate) fn words(args: impl Iterator<Item = OsString>) -> Result<Vec<String>> {
-    args.map(|arg| {
-        arg.into_string()
-            .map_err(|arg| Failure::new(format!("the argument {arg:?} is not UTF-8")).code(USAGE))
-    })
-    .collect()
+    let args: Vec<OsString> = args.collect();
+    let texts = || args.iter().filter_map(|arg| arg.to_str());
+    let recorded = texts()
+        .find(|word| command::find(word).is_some())
+        .is_some_and(|word| RECORDED.contains(&word));
+    let mut words = Vec::with_capacity(args.len());
+    let mut names_a_file = false;
+    for arg in &args {
+        let lossy = arg.to_string_lossy();
+        let is_file = names_a_file
+            || FILES
+                .iter()
+                .any(|flag| lossy.strip_prefix(flag).is_some_and(|rest| rest.starts_with('=')));
+        names_a_file = FILES.contains(&lossy.as_ref());
+        if arg.to_str().is_none() && (is_file || !recorded) {
+            return Err(Failure::new(format!("the argument {arg:?} is not UTF-8")).code(USAGE));
+        }
+        words.push(lossy.into_owned());
+    }
+    Ok(words)
 }
 
 /// Runs the command that `words` name.
@@ -173,5 +193,24 @@ mod tests {
 
         Run 'hull stop --help' for more information
         "#);
+    }
+    #[test]
+    fn what_is_no_text_is_replaced_where_it_names_no_file() {
+        use std::os::unix::ffi::OsStringExt;
+        let check = |line: &[&[u8]], expected: &str| {
+            let args = line.iter().map(|arg| OsString::from_vec(arg.to_vec()));
+            let found = super::words(args).map(|words| words.join(" "));
+            assert_eq!(found.unwrap_or_else(|_| "refused".to_owned()), expected);
+        };
+        check(&[b"run", b"-e", b"A=\xffx", b"i"], "run -e A=\u{fffd}x i");
+        check(
+            &[b"container", b"create", b"\xff\xfe"],
+            "container create \u{fffd}\u{fffd}",
+        );
+        check(&[b"cp", b"\xff", b"c:/x"], "refused");
+        check(&[b"export", b"-o", b"\xff", b"run"], "refused");
+        check(&[b"run", b"--cidfile", b"\xff", b"i"], "refused");
+        check(&[b"run", b"--env-file=\xff", b"i"], "refused");
+        check(&[b"run", b"--cidfile", b"a", b"\xff"], "run --cidfile a \u{fffd}");
     }
 }

@@ -51,13 +51,17 @@ transcripts! {
     privileged_limit "limit",
     privileged_logs "logs",
     privileged_mount "mount",
+    privileged_network "network",
+    privileged_odd "odd",
     privileged_option "option",
     privileged_port "port",
     privileged_ps "ps",
     privileged_run "run",
+    privileged_system "system",
     privileged_template "template",
     privileged_usage "usage",
     privileged_verb "verb",
+    privileged_volume "volume",
 }
 
 #[test]

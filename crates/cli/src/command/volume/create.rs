@@ -22,6 +22,7 @@ pub(in crate::command) const COMMAND: Command = Command {
         Flag::string("group").refused(CLUSTER),
         Flag::list("label").help("Set metadata for a volume"),
         Flag::bytes("limit-bytes").refused(CLUSTER),
+        Flag::string("name").hidden(),
         Flag::list("opt")
             .short('o')
             .named("map")
@@ -47,8 +48,18 @@ fn run(args: &Matches, ctx: &Context) -> Outcome {
         let (key, value) = text.split_once('=').unwrap_or((text, ""));
         (key.to_owned(), value.to_owned())
     };
+    // Of older clients.
+    let name = match (args.value("name"), args.args().first()) {
+        (Some(_), Some(_)) => {
+            return Err(Failure::new(
+                "conflicting options: either specify --name or provide positional arg, not both",
+            ));
+        }
+        (Some(name), None) => name,
+        (None, given) => given.map_or("", String::as_str),
+    };
     let request = CreateRequest {
-        name: args.arg().to_owned(),
+        name: name.to_owned(),
         driver: args.text("driver"),
         labels: labels.into_iter().collect(),
         options: args.values("opt").map(option).collect(),

@@ -100,6 +100,8 @@ impl Field {
             for round in 0..rounds(2) {
                 self.round(row, round);
             }
+            // What a killed commit leaves goes with the next command that writes the store.
+            self.host.ok(words("image prune -f"));
             let words = row.line;
             let clean = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.host.assert_clean(&before)));
             assert!(clean.is_ok(), "`{words}` leaks, seed {}", self.seed);
@@ -124,7 +126,7 @@ impl Field {
         let command = strike(host, &words(&line), victim, after, &mut || counted = written(host));
         check_truth(host, &context);
         if let Some(id) = &id {
-            self.check_container(row, id, &counted, &context);
+            self.check_container(row, id, &counted, victim, &context);
         }
         self.check_things(&context);
         end(host, command, &context);
@@ -170,7 +172,7 @@ impl Field {
         Some(id)
     }
 
-    fn check_container(&self, row: &Row, id: &str, counted: &BTreeMap<String, u64>, context: &str) {
+    fn check_container(&self, row: &Row, id: &str, counted: &BTreeMap<String, u64>, victim: Victim, context: &str) {
         let host = &self.host;
         let look = host.hull([
             "inspect",
@@ -201,12 +203,19 @@ impl Field {
             });
             assert!(runs.is_some(), "{context}: it is {}", state());
         }
-        // One that still runs has lost nothing of what it has written since, either.
         let status = host.ok(["inspect", "-f", "{{.State.Status}} {{.State.StartedAt}}", id]);
-        let due = if status.starts_with("running") {
-            written(host)
-        } else {
-            counted.clone()
+        let now = written(host);
+        let runs = status.starts_with("running");
+        let due: BTreeMap<String, u64> = match victim {
+            // One that still runs has lost nothing of what it has written since, either.
+            Victim::Command if runs => now,
+            Victim::Command => counted.clone(),
+            // What nobody had read when a container ended that had no monitor went with its pipes. Of a run that goes on all
+            // is there, and of no run is anything there twice.
+            _ => {
+                let live = if runs { writing_run(host) } else { None };
+                now.into_iter().filter(|(run, _)| live.as_ref() == Some(run)).collect()
+            }
         };
         let mut missing = String::new();
         let whole = wait::within(Duration::from_secs(5), || {
@@ -259,6 +268,16 @@ fn written(host: &Host) -> BTreeMap<String, u64> {
     lines
         .map(|(run, count)| (run.to_owned(), count.parse().unwrap()))
         .collect()
+}
+
+/// The run that is writing.
+fn writing_run(host: &Host) -> Option<String> {
+    let before = written(host);
+    wait::within(Duration::from_secs(5), || {
+        let now = written(host).into_iter();
+        let mut grown = now.filter(|(run, count)| before.get(run).is_none_or(|earlier| count > earlier));
+        grown.next().map(|(run, _)| run)
+    })
 }
 
 /// What is wrong with a log in which each run should have written so many lines: the first line that is missing, there
