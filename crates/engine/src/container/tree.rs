@@ -164,10 +164,11 @@ impl Tree {
     }
 }
 
-/// How long a container's process may take to end that could not be looked into.
+/// How long a container's process may take to end that could not be looked into: one that has lost its namespaces is ending,
+/// which takes as long as its mounts take to be written back.
 fn patience(error: &Error) -> Duration {
-    match error.kind() {
-        hull_spec::ErrorKind::NotFound => Duration::from_secs(1),
+    match error {
+        Error::Runtime(hull_runtime::Error::System { errno: Errno::SRCH, .. }) => lock::PATIENCE,
         _ => Duration::ZERO,
     }
 }
