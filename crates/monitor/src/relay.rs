@@ -332,7 +332,7 @@ impl Relay {
     }
 
     /// Takes from its pipe what an earlier monitor had written into the log when it was killed, and had not taken yet.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn take_over(&mut self) {
         let Some(taken) = self.log.take_over() else { return };
         let Some(output) = &self.outputs[taken.stream] else {
             return;

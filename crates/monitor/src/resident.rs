@@ -163,7 +163,7 @@ impl Handoff {
             probe: None,
             settled: false,
         };
-        relay.settle();
+        relay.take_over();
         let ward = Ward {
             relay,
             lock: File::from(own(self.lock)?),
