@@ -90,6 +90,37 @@ impl Drop for Raw {
     }
 }
 
+/// While this lives the terminal does not show what is typed. A kill restores it as it does raw mode.
+#[derive(Debug)]
+pub(crate) struct Silence {
+    original: Termios,
+    watchdog: Option<OwnedFd>,
+}
+
+impl Silence {
+    /// Begins where standard input is a terminal.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn begin() -> Result<Self, Errno> {
+        let original = tcgetattr(rustix::stdio::stdin())?;
+        let watchdog = watchdog(rustix::stdio::stdin(), &original, "").ok();
+        let mut silent = original.clone();
+        silent.local_modes.remove(rustix::termios::LocalModes::ECHO);
+        tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, &silent)?;
+        Ok(Self { original, watchdog })
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, &self.original);
+        if let Some(watchdog) = &self.watchdog {
+            let _ = rustix::io::write(watchdog, b"restored");
+        }
+    }
+}
+
 /// Starts the child that outlives us by an instant. Returns the end of the pipe that keeps it waiting.
 fn watchdog(terminal: BorrowedFd<'_>, original: &Termios, leave: &str) -> Result<OwnedFd, Errno> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;

@@ -37,11 +37,17 @@ impl Filters {
         !self.values(name).is_empty()
     }
 
+    /// The first name that is not one of `known`.
+    #[must_use]
+    pub fn unknown(&self, known: &[&str]) -> Option<&str> {
+        self.0.keys().map(String::as_str).find(|name| !known.contains(name))
+    }
+
     /// Refuses any name that is not one of `known`: a filter that is not understood must not pass for one that
     /// everything matches.
     pub(crate) fn only(&self, known: &[&str]) -> Result<()> {
-        match self.0.keys().find(|name| !known.contains(&name.as_str())) {
-            Some(name) => Err(Error::Filter { name: name.clone() }),
+        match self.unknown(known) {
+            Some(name) => Err(Error::Filter { name: name.to_owned() }),
             None => Ok(()),
         }
     }

@@ -209,17 +209,17 @@ fn check_realm(settings: &Settings, door: &Door<'_>, realm: &str) -> Result<Url,
 }
 
 fn get<'a>(url: Url, service: Option<&str>, scope: &str, credentials: Option<&Credentials>) -> Request<'a> {
-    let scopes: Vec<String> = scope
-        .split(' ')
-        .map(|scope| format!("scope={}", escape(scope)))
-        .collect();
-    let mut query = scopes.join("&");
-    if let Some(service) = service {
-        query = format!("service={}&{query}", escape(service));
-    }
-    if let Some(Credentials::Password { user, .. }) = credentials {
-        query = format!("account={}&{query}", escape(user));
-    }
+    let account = match credentials {
+        Some(Credentials::Password { user, .. }) => Some(format!("account={}", escape(user))),
+        _ => None,
+    };
+    let service = service.map(|service| format!("service={}", escape(service)));
+    // A login asks for no scope: only who somebody is counts.
+    let scopes = scope
+        .split_ascii_whitespace()
+        .map(|scope| format!("scope={}", escape(scope)));
+    let query: Vec<String> = account.into_iter().chain(service).chain(scopes).collect();
+    let query = query.join("&");
     let joint = if url.path.contains('?') { '&' } else { '?' };
     Request {
         method: "GET",

@@ -114,7 +114,8 @@ impl Client {
         let root = self.root(source)?;
         let scope = match ask.scope {
             "" => format!("repository:{}:pull", source.repository),
-            scope => scope.to_owned(),
+            // A blank asks for nothing but to be known.
+            scope => scope.trim().to_owned(),
         };
         let url = match &ask.at {
             At::Tail(tail) => root.at(format!("/v2/{}/{tail}", source.repository)),

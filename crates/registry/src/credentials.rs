@@ -1,6 +1,8 @@
 //! Credentials: Docker's `config.json`, and the helper programs that it names
 //! (docker/cli `cli/config`, docker/docker-credential-helpers).
 
+mod keep;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{Read, Write};
@@ -15,8 +17,10 @@ use serde::Deserialize;
 use crate::Error;
 use crate::settings::Settings;
 
+pub use keep::{Kept, erase, keep};
+
 /// How Docker Hub's credentials are named, in the file and to helpers.
-const HUB_KEY: &str = "https://index.docker.io/v1/";
+pub(crate) const HUB_KEY: &str = "https://index.docker.io/v1/";
 /// The most that is read of `config.json`, and of what a helper prints.
 const FILE_MAX: u64 = 4 << 20;
 /// A helper may ask a person; it is not waited for longer than this.
@@ -207,7 +211,37 @@ impl Entry {
 
 /// Asks `docker-credential-HELPER get` about `server`.
 fn ask(settings: &Settings, helper: &str, server: &str) -> Result<Option<Credentials>, Error> {
-    let program = format!("docker-credential-{helper}");
+    let Some(printed) = call(settings, helper, "get", server)? else {
+        return Ok(None);
+    };
+    let printed: Printed = serde_json::from_slice(&printed).map_err(|_| Error::Helper {
+        helper: program(helper),
+        reason: "its answer is no valid JSON".to_owned(),
+    })?;
+    Ok(match printed {
+        Printed { secret, .. } if secret.is_empty() => None,
+        Printed { user, secret } if user == "<token>" => Some(Credentials::Identity(secret)),
+        Printed { user, secret } => Some(Credentials::Password { user, password: secret }),
+    })
+}
+
+fn program(helper: &str) -> String {
+    format!("docker-credential-{helper}")
+}
+
+/// Where a helper is.
+fn located(settings: &Settings, name: &str) -> Option<PathBuf> {
+    settings
+        .helper_path
+        .iter()
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_file())
+}
+
+/// Runs `docker-credential-HELPER VERB` with `input`, and returns what it prints; `None` where it says that it knows
+/// nothing of what it is asked for.
+fn call(settings: &Settings, helper: &str, verb: &str, input: &str) -> Result<Option<Vec<u8>>, Error> {
+    let program = program(helper);
     let fail = |reason: String| Error::Helper {
         helper: program.clone(),
         reason,
@@ -216,20 +250,15 @@ fn ask(settings: &Settings, helper: &str, server: &str) -> Result<Option<Credent
     if helper.is_empty() || !helper.bytes().all(ok) {
         return Err(fail("its name is malformed".to_owned()));
     }
-    let path = settings
-        .helper_path
-        .iter()
-        .map(|dir| dir.join(&program))
-        .find(|path| path.is_file())
-        .unwrap_or_else(|| PathBuf::from(&program));
+    let path = located(settings, &program).unwrap_or_else(|| PathBuf::from(&program));
     let mut child = Command::new(path)
-        .arg("get")
-        .stdin(Stdio::piped())
+        .arg(verb)
+        .stdin(in_memory(input).map_err(|err| fail(err.to_string()))?)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .map_err(|err| fail(err.to_string()))?;
-    let printed = converse(&mut child, server);
+    let printed = converse(&mut child);
     // Also reaps it where the conversation broke off; after a regular end there is nothing left to kill.
     if printed.is_err() {
         let _ = child.kill();
@@ -242,26 +271,24 @@ fn ask(settings: &Settings, helper: &str, server: &str) -> Result<Option<Credent
         if said.contains("credentials not found") {
             return Ok(None);
         }
-        let said: String = said.trim().chars().take(200).collect();
+        let said: String = said.trim().chars().filter(|c| !c.is_control()).take(200).collect();
         return Err(fail(if said.is_empty() { status.to_string() } else { said }));
     }
-    let printed: Printed =
-        serde_json::from_slice(&printed).map_err(|_| fail("its answer is no valid JSON".to_owned()))?;
-    Ok(match printed {
-        Printed { secret, .. } if secret.is_empty() => None,
-        Printed { user, secret } if user == "<token>" => Some(Credentials::Identity(secret)),
-        Printed { user, secret } => Some(Credentials::Password { user, password: secret }),
-    })
+    Ok(Some(printed))
 }
 
-/// Writes the server's name, reads all that is printed.
-fn converse(child: &mut Child, server: &str) -> std::io::Result<Vec<u8>> {
-    if let Some(mut stdin) = child.stdin.take() {
-        match writeln!(stdin, "{server}") {
-            Err(err) if err.kind() != std::io::ErrorKind::BrokenPipe => return Err(err),
-            _ => {}
-        }
-    }
+/// A line as the standard input of a helper. No pipe: a helper that ends without reading one would end this process, too,
+/// where SIGPIPE does what it does to other programs.
+fn in_memory(line: &str) -> std::io::Result<std::fs::File> {
+    use std::io::Seek as _;
+    let mut file: std::fs::File = rustix::fs::memfd_create("hull-credentials", rustix::fs::MemfdFlags::CLOEXEC)?.into();
+    writeln!(file, "{line}")?;
+    file.rewind()?;
+    Ok(file)
+}
+
+/// Reads all that is printed.
+fn converse(child: &mut Child) -> std::io::Result<Vec<u8>> {
     let Some(stdout) = child.stdout.take() else {
         return Ok(Vec::new());
     };

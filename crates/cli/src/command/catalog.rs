@@ -2,8 +2,8 @@
 
 use super::{
     Command, attach, boot, commit, cp, create, df, diff, events, exec, export, generator, history, images, import,
-    info, inspect, kill, load, logs, network, pause, pod, port, prune, ps, pull, push, registry, rename, restart, rm,
-    rmi, run, save, start, stats, stop, tag, top, update, version, volume, wait,
+    info, inspect, kill, load, login, logs, network, pause, pod, port, prune, ps, pull, push, registry, rename,
+    restart, rm, rmi, run, save, search, start, stats, stop, tag, top, update, version, volume, wait,
 };
 
 /// All commands that work, in the order of help.
@@ -52,6 +52,9 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &save::COMMAND,
     &load::COMMAND,
     &import::COMMAND,
+    &login::LOGIN,
+    &login::LOGOUT,
+    &search::COMMAND,
     &boot::BOOT,
     &boot::SHUTDOWN,
     &generator::COMMAND,
@@ -133,8 +136,6 @@ pub(crate) const MISSING: &[&str] = &[
     "compose",
     "config",
     "context",
-    "login",
-    "logout",
     "manifest",
     "network connect",
     "network create",
@@ -143,7 +144,6 @@ pub(crate) const MISSING: &[&str] = &[
     "network rm",
     "node",
     "plugin",
-    "search",
     "secret",
     "service",
     "stack",

@@ -16,6 +16,7 @@ mod inspect;
 mod isolation;
 mod lifecycle;
 mod limit;
+mod login;
 mod logs;
 mod membership;
 mod network;
