@@ -5,8 +5,11 @@
 //! moves what the target has not. Documents move as the bytes that they are, so that digests stay, unless another format
 //! or compression was asked for.
 
+mod archive;
 mod convert;
+mod daemon;
 mod image;
+mod place;
 mod registry;
 mod store;
 
@@ -20,7 +23,10 @@ use hull_spec::progress::Event;
 use hull_spec::{Digest, Platform, Progress};
 use hull_store::recompress::Form;
 
+pub use archive::{ArchiveSource, ArchiveTarget};
 pub use convert::Format;
+pub use daemon::{Daemon, DaemonTarget};
+pub use place::{Around, Place};
 pub use registry::{RegistrySource, RegistryTarget};
 pub use store::{StoreSource, StoreTarget};
 

@@ -226,6 +226,17 @@ fn nameless(folder: &Path) -> Result<File> {
 }
 
 impl Spool {
+    /// The file, at its beginning.
+    ///
+    /// # Errors
+    /// If it cannot be shared.
+    pub fn into_file(self) -> io::Result<File> {
+        use std::io::Seek as _;
+        let mut file = self.file.try_clone()?;
+        file.rewind()?;
+        Ok(file)
+    }
+
     /// A reader of the bytes from `offset` on. Several may read at once.
     #[must_use]
     pub fn reader(&self, offset: u64) -> impl Read + Send + use<> {

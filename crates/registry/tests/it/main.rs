@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod auth;
+mod copy;
 mod fault;
 mod hostile;
 mod mirror;
