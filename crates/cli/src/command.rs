@@ -3,10 +3,12 @@
 //! A command's file under `command/` exports a `COMMAND` (its table of flags and its place in help) and a
 //! `run(args, ctx)`. `main` looks its name up here and reads that one table.
 
+mod artifact;
 mod attach;
 mod boot;
 mod catalog;
 mod commit;
+mod copy;
 mod cp;
 mod create;
 mod df;
@@ -24,6 +26,7 @@ mod kill;
 mod load;
 mod login;
 mod logs;
+mod manifest;
 mod network;
 mod pause;
 mod pod;
@@ -34,6 +37,7 @@ mod pull;
 mod push;
 mod registry;
 mod rename;
+mod repository;
 mod restart;
 mod rm;
 mod rmi;
@@ -43,6 +47,7 @@ mod search;
 mod start;
 mod stats;
 mod stop;
+mod sync;
 mod tag;
 mod top;
 mod update;

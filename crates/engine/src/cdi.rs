@@ -14,6 +14,14 @@ use crate::{Engine, Error, Result};
 /// A file larger than this is not read.
 const FILE_MAX: u64 = 4 << 20;
 
+/// Reads a document of plain YAML.
+///
+/// # Errors
+/// What is wrong with it, and in which line.
+pub(crate) fn yaml(text: &str) -> Result<serde_json::Value, String> {
+    yaml::read(text)
+}
+
 /// Whether `name` is that of a device in a file, and not a path.
 #[must_use]
 pub fn is_name(name: &str) -> bool {

@@ -11,6 +11,7 @@ pub(crate) mod manifest;
 mod prune;
 mod remove;
 mod save;
+pub mod sync;
 mod tag;
 
 pub use collect::tidy;

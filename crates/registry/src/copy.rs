@@ -11,6 +11,7 @@ mod daemon;
 mod image;
 mod place;
 mod registry;
+pub mod ssh;
 mod store;
 
 use std::io::{self, Read};

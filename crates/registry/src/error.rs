@@ -75,6 +75,35 @@ pub enum Error {
     /// What a compressed layer was said to be is not what it is now. Never leaves this crate.
     #[error("the layer is compressed to something else than before")]
     Forgotten,
+    /// A manifest list is there, and was not to be changed.
+    #[error("refusing to amend an existing manifest list with no --amend flag")]
+    ListExists,
+    /// What was to go into a list is one.
+    #[error("{name} is a manifest list")]
+    IsList {
+        /// The image.
+        name: String,
+    },
+    /// A list has no such image.
+    #[error("manifest for image {image} does not exist in {list}")]
+    NotListed {
+        /// The image.
+        image: String,
+        /// The list.
+        list: String,
+    },
+    /// There is no such list to push.
+    #[error("{name} not found")]
+    NoList {
+        /// The list.
+        name: String,
+    },
+    /// There is no such list.
+    #[error("No such manifest: {name}")]
+    NoManifest {
+        /// The list.
+        name: String,
+    },
     /// An image has no such platform in the store.
     #[error("{platform} of {name} is not in the store")]
     Absent {
@@ -331,7 +360,11 @@ impl Error {
             Self::ManifestUnknown { .. } | Self::RepositoryUnknown { .. } | Self::NoPlatform { .. } => {
                 ErrorKind::NotFound
             }
-            Self::Absent { .. } => ErrorKind::NotFound,
+            Self::Absent { .. } | Self::NotListed { .. } | Self::NoList { .. } | Self::NoManifest { .. } => {
+                ErrorKind::NotFound
+            }
+            Self::ListExists => ErrorKind::Conflict,
+            Self::IsList { .. } => ErrorKind::Invalid,
             Self::AccessDenied { .. } | Self::PushDenied { .. } | Self::Realm { .. } => ErrorKind::Denied,
             Self::Status { status, .. } => match status {
                 401 | 403 | 407 => ErrorKind::Denied,

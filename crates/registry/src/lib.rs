@@ -24,6 +24,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::too_many_lines))]
 
+pub mod artifact;
 mod auth;
 mod challenge;
 mod choose;
@@ -34,6 +35,7 @@ pub mod credentials;
 mod download;
 mod error;
 mod failure;
+pub mod lists;
 mod login;
 mod manifest;
 mod names;

@@ -25,6 +25,8 @@ const TESTS: &[Need] = &[
     need("nft", "nftables"),
     need("nsenter", "util-linux"),
     need("setpriv", "util-linux"),
+    need("ssh", "openssh-client"),
+    need("sshd", "openssh-server"),
     need("tar", "tar"),
 ];
 

@@ -1,9 +1,10 @@
 //! All commands: those that work, and those that Docker has and hull has not yet.
 
 use super::{
-    Command, attach, boot, commit, cp, create, df, diff, events, exec, export, generator, history, images, import,
-    info, inspect, kill, load, login, logs, network, pause, pod, port, prune, ps, pull, push, registry, rename,
-    restart, rm, rmi, run, save, search, start, stats, stop, tag, top, update, version, volume, wait,
+    Command, artifact, attach, boot, commit, copy, cp, create, df, diff, events, exec, export, generator, history,
+    images, import, info, inspect, kill, load, login, logs, manifest, network, pause, pod, port, prune, ps, pull, push,
+    registry, rename, repository, restart, rm, rmi, run, save, search, start, stats, stop, sync, tag, top, update,
+    version, volume, wait,
 };
 
 /// All commands that work, in the order of help.
@@ -13,6 +14,20 @@ pub(crate) const COMMANDS: &[&Command] = &[
     &ps::COMMAND,
     &pull::COMMAND,
     &push::COMMAND,
+    &copy::COMMAND,
+    &copy::RECEIVE,
+    &sync::COMMAND,
+    &repository::TAGS,
+    &repository::DIGEST,
+    &repository::DELETE,
+    &repository::REFERRERS,
+    &artifact::PUSH,
+    &artifact::PULL,
+    &manifest::CREATE,
+    &manifest::ANNOTATE,
+    &manifest::PUSH,
+    &manifest::INSPECT,
+    &manifest::RM,
     &images::COMMAND,
     &version::COMMAND,
     &info::COMMAND,
@@ -94,12 +109,20 @@ pub(crate) struct Group {
 /// The groups that have commands.
 pub(crate) const GROUPS: &[Group] = &[
     Group {
+        name: "artifact",
+        about: "Keep files in registries, as images are kept",
+    },
+    Group {
         name: "container",
         about: "Manage containers",
     },
     Group {
         name: "image",
         about: "Manage images",
+    },
+    Group {
+        name: "manifest",
+        about: "Manage manifest lists: several images under one name",
     },
     Group {
         name: "network",
@@ -136,7 +159,6 @@ pub(crate) const MISSING: &[&str] = &[
     "compose",
     "config",
     "context",
-    "manifest",
     "network connect",
     "network create",
     "network disconnect",
