@@ -28,6 +28,7 @@ mod quadlet;
 mod query;
 mod race;
 mod registry;
+mod remote;
 mod rootless;
 mod single_file;
 mod spaces;

@@ -123,9 +123,9 @@ struct Line {
 /// What an engine says, in words.
 fn said(text: &str) -> String {
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
-    let words = lines.filter_map(|line| line.error.or(line.message));
+    let mut words = lines.filter_map(|line| line.error.or(line.message));
     words
-        .last()
+        .next_back()
         .map_or_else(|| printable(text.trim()), |words| printable(&words))
 }
 
@@ -227,11 +227,14 @@ fn escape(name: &str) -> String {
         .collect()
 }
 
+/// What passes the archive on, and what the engine says then.
+type Feeder = JoinHandle<io::Result<(u16, String)>>;
+
 /// A name in Docker's engine.
 #[derive(Debug)]
 pub struct DaemonTarget {
     archive: ArchiveTarget,
-    feeder: Mutex<Option<JoinHandle<io::Result<(u16, String)>>>>,
+    feeder: Mutex<Option<Feeder>>,
     place: String,
 }
 

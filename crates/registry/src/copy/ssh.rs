@@ -197,7 +197,7 @@ enum Request {
         name: String,
     },
     Begin {
-        manifest: Manifest,
+        manifest: Box<Manifest>,
         config: Vec<u8>,
     },
     Blob {
@@ -282,7 +282,7 @@ impl Target for HullTarget {
 
     fn begin(&self, manifest: &Manifest, config: &[u8]) -> Result<(), Error> {
         let begin = Request::Begin {
-            manifest: manifest.clone(),
+            manifest: Box::new(manifest.clone()),
             config: config.to_vec(),
         };
         self.say(&begin).map(drop)
@@ -486,6 +486,10 @@ impl<R: Read> Read for Portion<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         let most = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
+        if most == 0 {
+            // A buffered reader that is asked for nothing waits for something all the same.
+            return Ok(0);
+        }
         let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
         let n = input.read(&mut buffer[..most])?;
         *left -= n as u64;
