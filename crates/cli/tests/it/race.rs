@@ -9,7 +9,7 @@ use hull_testkit::Host;
 use crate::{machine, words};
 
 /// What a command that lost a race may say: Docker's words for a state that does not fit.
-const LOST: [&str; 8] = [
+const LOST: [&str; 9] = [
     "No such container",
     "is not running",
     "is being changed by another command",
@@ -18,6 +18,7 @@ const LOST: [&str; 8] = [
     "is not paused",
     "is already paused",
     "Error when allocating new name",
+    "cannot attach to a stopped container",
 ];
 
 fn rounds() -> u64 {
@@ -53,6 +54,22 @@ fn end(line: &str, other: &str, mut child: Child) {
     );
 }
 
+/// Whether a line goes on for as long as the container does.
+fn watches(line: &str) -> bool {
+    ["attach", "logs", "wait"].iter().any(|verb| line.starts_with(verb))
+}
+
+fn ends_soon(child: &mut Child) -> bool {
+    let limit = Instant::now() + Duration::from_millis(300);
+    while Instant::now() < limit {
+        if child.try_wait().unwrap().is_some() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    false
+}
+
 /// Runs both lines at once on a container that runs (or not), in both orders, with delays that shift them against each
 /// other.
 fn pair(host: &Host, image: &str, runs: bool, one: &str, other: &str) {
@@ -64,8 +81,15 @@ fn pair(host: &Host, image: &str, runs: bool, one: &str, other: &str) {
         // The shift is what is tried, not a wait for a state.
         std::thread::sleep(Duration::from_micros(round / 2 * 700));
         let b = start(host, second);
-        end(first, second, a);
-        end(second, first, b);
+        let mut both = [(first, second, a), (second, first, b)];
+        both.sort_by_key(|(line, ..)| watches(line));
+        for (line, other, mut child) in both {
+            if watches(line) && other.starts_with("restart") && !ends_soon(&mut child) {
+                // It came after the restart and watches the new run.
+                host.ok(["kill", "xx"]);
+            }
+            end(line, other, child);
+        }
         agree(host, one, other);
         for name in ["xx", "yy"] {
             let run = host.hull(["rm", "-f", name]);

@@ -12,7 +12,7 @@ use super::Breach;
 const DEVELOPMENT: [&str; 2] = ["testkit", "xtask"];
 
 /// Where an async runtime may be: the crates that speak HTTP to clients.
-const ASYNC: [&str; 2] = ["api", "cri"];
+const ASYNC: [&str; 3] = ["api", "cri", "registry"];
 
 /// The table's rows: crate and what it may use.
 type Table = BTreeMap<String, BTreeSet<String>>;
