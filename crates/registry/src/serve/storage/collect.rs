@@ -64,7 +64,11 @@ impl Storage {
     /// Does `act` while links that are made are noted, which [`Self::sweep_blobs`] needs.
     pub(super) fn while_noting<T>(&self, act: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
         let _one = self.collecting.lock().unwrap_or_else(PoisonError::into_inner);
-        *self.fresh.lock().unwrap_or_else(PoisonError::into_inner) = Some(HashSet::new());
+        {
+            // Whoever is making a link now was not told to note it: it has to be there before the links are read.
+            let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+            *self.fresh.lock().unwrap_or_else(PoisonError::into_inner) = Some(HashSet::new());
+        }
         let done = act();
         *self.fresh.lock().unwrap_or_else(PoisonError::into_inner) = None;
         done
