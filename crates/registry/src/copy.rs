@@ -27,6 +27,7 @@ use hull_store::recompress::Form;
 pub use archive::{ArchiveSource, ArchiveTarget};
 pub use convert::Format;
 pub use daemon::{Daemon, DaemonTarget};
+pub(crate) use image::config;
 pub use place::{Around, Place};
 pub use registry::{RegistrySource, RegistryTarget};
 pub use store::{StoreSource, StoreTarget};

@@ -8,7 +8,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hull_spec::image::{CONFIG_MAX, ImageConfig};
+use hull_spec::image::ImageConfig;
 use hull_spec::manifest::{Descriptor, Manifest, media};
 use hull_spec::{Algorithm, Digest, Platform, Progress, Reference};
 use serde::{Deserialize, Serialize};
@@ -355,28 +355,11 @@ fn parsed(document: &Document, reference: &Reference) -> Result<Parsed, Error> {
 }
 
 fn config(source: &RegistrySource, manifest: &Manifest) -> Result<ImageConfig, Error> {
-    let descriptor = &manifest.config;
-    let what = || format!("the config of {}", source.name());
-    let mut bytes = Vec::new();
-    source
-        .blob(descriptor, 0)?
-        .take(CONFIG_MAX)
-        .read_to_end(&mut bytes)
-        .map_err(|err| {
-            err.downcast::<Error>().unwrap_or_else(|source| Error::Read {
-                digest: descriptor.digest.clone(),
-                source,
-            })
-        })?;
-    let actual = hull_store::digest(descriptor.digest.algorithm(), &bytes);
-    if actual != descriptor.digest {
-        return Err(Error::DigestMismatch {
-            what: what(),
-            expected: descriptor.digest.to_string(),
-            actual,
-        });
-    }
-    serde_json::from_slice(&bytes).map_err(|source| Error::Json { what: what(), source })
+    let bytes = crate::copy::config(source, manifest)?;
+    serde_json::from_slice(&bytes).map_err(|error| Error::Json {
+        what: format!("the config of {}", source.name()),
+        source: error,
+    })
 }
 
 fn io(act: &'static str, path: &Path, source: std::io::Error) -> Error {

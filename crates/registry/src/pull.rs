@@ -8,7 +8,7 @@ use hull_spec::progress::Event;
 use hull_spec::{Digest, ErrorKind, Platform, Progress, Reference};
 use hull_store::image::{self, Image, Record};
 use hull_store::ingest::LayerSpec;
-use hull_store::{Lease, Store, blob, chain_id};
+use hull_store::{Lease, Store, blob};
 
 use crate::choose::choose;
 use crate::client::Client;
@@ -374,19 +374,7 @@ impl Pull<'_> {
 
 impl Described {
     fn layers(&self) -> Vec<LayerSpec> {
-        let mut parent: Option<Digest> = None;
-        let pairs = self.manifest.layers.iter().zip(&self.config.rootfs.diff_ids);
-        pairs
-            .map(|(descriptor, diff_id)| {
-                let chain = chain_id(parent.as_ref(), diff_id);
-                parent = Some(chain.clone());
-                LayerSpec {
-                    descriptor: descriptor.clone(),
-                    diff_id: diff_id.clone(),
-                    chain_id: chain,
-                }
-            })
-            .collect()
+        LayerSpec::stack(&self.manifest.layers, &self.config.rootfs.diff_ids)
     }
 }
 

@@ -49,6 +49,26 @@ pub struct LayerSpec {
     pub chain_id: Digest,
 }
 
+impl LayerSpec {
+    /// The layers of an image, lowest first: what its manifest and its config say of them.
+    #[must_use]
+    pub fn stack(descriptors: &[Descriptor], diff_ids: &[Digest]) -> Vec<Self> {
+        let mut parent: Option<Digest> = None;
+        let pairs = descriptors.iter().zip(diff_ids);
+        pairs
+            .map(|(descriptor, diff_id)| {
+                let chain = crate::chain_id(parent.as_ref(), diff_id);
+                parent = Some(chain.clone());
+                Self {
+                    descriptor: descriptor.clone(),
+                    diff_id: diff_id.clone(),
+                    chain_id: chain,
+                }
+            })
+            .collect()
+    }
+}
+
 /// Brings a layer into the store: fetches its blob, unless it is there, and unpacks it, unless it is there, both at
 /// once. `source` is called at most once, with the number of the blob's bytes that an earlier attempt has left; it
 /// returns a reader of the bytes from there to the end. Nothing becomes visible before the blob's digest, its size and

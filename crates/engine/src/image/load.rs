@@ -13,7 +13,7 @@ use hull_spec::{Digest, Document, INDEX_DEPTH_MAX, Platform, Progress, Reference
 use hull_store::archive::Archive;
 use hull_store::image::{self, Record};
 use hull_store::ingest::{self, LayerSpec};
-use hull_store::{Access, Lease, blob, chain_id};
+use hull_store::{Access, Lease, blob};
 
 use crate::{Engine, Error, Result, event};
 
@@ -207,19 +207,7 @@ impl Found {
     }
 
     fn layers(&self) -> Vec<LayerSpec> {
-        let mut parent: Option<Digest> = None;
-        let pairs = self.manifest.layers.iter().zip(&self.config.rootfs.diff_ids);
-        pairs
-            .map(|(descriptor, diff_id)| {
-                let chain = chain_id(parent.as_ref(), diff_id);
-                parent = Some(chain.clone());
-                LayerSpec {
-                    descriptor: descriptor.clone(),
-                    diff_id: diff_id.clone(),
-                    chain_id: chain,
-                }
-            })
-            .collect()
+        LayerSpec::stack(&self.manifest.layers, &self.config.rootfs.diff_ids)
     }
 
     fn store(

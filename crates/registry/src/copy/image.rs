@@ -27,7 +27,7 @@ struct Layer<'a> {
 impl Job<'_> {
     /// Copies the blobs of an image. Returns its manifest as the target is to have it.
     pub(super) fn image(&self, document: Document, manifest: &Manifest) -> Result<Document, Error> {
-        let config = self.config(manifest)?;
+        let config = config(self.source, manifest)?;
         let diff_ids = diff_ids(manifest, &config);
         let plan = convert::plan(self, &document, manifest)?;
         self.target.begin(manifest, &config)?;
@@ -74,37 +74,6 @@ impl Job<'_> {
         )?;
         let became = became.into_inner().unwrap_or_else(PoisonError::into_inner);
         plan.manifest(document, manifest, &became)
-    }
-
-    fn config(&self, manifest: &Manifest) -> Result<Vec<u8>, Error> {
-        let descriptor = &manifest.config;
-        let what = || format!("the config of {}", self.source.name());
-        if descriptor.size > CONFIG_MAX {
-            return Err(Error::TooLarge {
-                what: what(),
-                limit: CONFIG_MAX,
-            });
-        }
-        let mut bytes = Vec::new();
-        self.source
-            .blob(descriptor, 0)?
-            .take(descriptor.size + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|err| {
-                err.downcast::<Error>().unwrap_or_else(|source| Error::Read {
-                    digest: descriptor.digest.clone(),
-                    source,
-                })
-            })?;
-        let actual = hull_store::digest(descriptor.digest.algorithm(), &bytes);
-        if actual != descriptor.digest {
-            return Err(Error::DigestMismatch {
-                what: what(),
-                expected: descriptor.digest.to_string(),
-                actual,
-            });
-        }
-        Ok(bytes)
     }
 
     /// Copies one layer. Returns what it became.
@@ -217,4 +186,39 @@ fn diff_ids(manifest: &Manifest, config: &[u8]) -> Vec<Digest> {
 
 fn is_foreign(layer: &Descriptor) -> bool {
     layer.media_type.contains(".nondistributable.") || layer.media_type.contains(".foreign.")
+}
+
+/// The config of an image of `source`, checked against its digest.
+///
+/// # Errors
+/// If it is not there, too large, or another.
+pub(crate) fn config(source: &dyn super::Source, manifest: &Manifest) -> Result<Vec<u8>, Error> {
+    let descriptor = &manifest.config;
+    let what = || format!("the config of {}", source.name());
+    if descriptor.size > CONFIG_MAX {
+        return Err(Error::TooLarge {
+            what: what(),
+            limit: CONFIG_MAX,
+        });
+    }
+    let mut bytes = Vec::new();
+    source
+        .blob(descriptor, 0)?
+        .take(descriptor.size + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|err| {
+            err.downcast::<Error>().unwrap_or_else(|source| Error::Read {
+                digest: descriptor.digest.clone(),
+                source,
+            })
+        })?;
+    let actual = hull_store::digest(descriptor.digest.algorithm(), &bytes);
+    if actual != descriptor.digest {
+        return Err(Error::DigestMismatch {
+            what: what(),
+            expected: descriptor.digest.to_string(),
+            actual,
+        });
+    }
+    Ok(bytes)
 }
